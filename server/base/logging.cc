@@ -10,12 +10,12 @@ namespace persistd::base {
 namespace {
 
 std::shared_ptr<spdlog::logger>& Logger() {
-  static auto* logger = new std::shared_ptr<spdlog::logger>(spdlog::stderr_logger_mt("persistd"));
+  static auto* logger = new std::shared_ptr<spdlog::logger>(spdlog::stderr_color_mt("persistd"));
   return *logger;
 }
 
 // A value that holds spaces, quotes, control characters or '=' is quoted, so that one line stays one record.
-std::string Quoted(std::string_view value) {
+std::string Quoted(absl::string_view value) {
   bool plain = !value.empty();
   for (const char c : value) {
     if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f) plain = false;
@@ -30,7 +30,7 @@ std::string Quoted(std::string_view value) {
       constexpr char kHex[] = "0123456789abcdef";
       out += "\\x";
       out += kHex[static_cast<unsigned char>(c) >> 4];
-      out += kHex[c & 15];
+      out += kHex[static_cast<unsigned char>(c) & 15];
     } else {
       out += c;
     }
@@ -38,22 +38,19 @@ std::string Quoted(std::string_view value) {
   return out + "\"";
 }
 
-void Log(spdlog::level::level_enum level, std::string_view event, LogFields fields) {
+void Log(spdlog::level::level_enum level, absl::string_view event, LogFields fields) {
   auto& logger = Logger();
   if (!logger->should_log(level)) return;
   std::string line(event);
   for (const LogField& field : fields) {
-    line += ' ';
-    line += field.key;
-    line += '=';
-    line += Quoted(field.value);
+    absl::StrAppend(&line, " ", field.key, "=", Quoted(field.value));
   }
   logger->log(level, spdlog::string_view_t(line.data(), line.size()));
 }
 
 }  // namespace
 
-absl::Status SetUpLogging(std::string_view level) {
+absl::Status SetUpLogging(absl::string_view level) {
   spdlog::level::level_enum value;
   if (level == "debug") {
     value = spdlog::level::debug;
@@ -72,9 +69,9 @@ absl::Status SetUpLogging(std::string_view level) {
   return absl::OkStatus();
 }
 
-void LogDebug(std::string_view event, LogFields fields) { Log(spdlog::level::debug, event, fields); }
-void LogInfo(std::string_view event, LogFields fields) { Log(spdlog::level::info, event, fields); }
-void LogWarn(std::string_view event, LogFields fields) { Log(spdlog::level::warn, event, fields); }
-void LogError(std::string_view event, LogFields fields) { Log(spdlog::level::err, event, fields); }
+void LogDebug(absl::string_view event, LogFields fields) { Log(spdlog::level::debug, event, fields); }
+void LogInfo(absl::string_view event, LogFields fields) { Log(spdlog::level::info, event, fields); }
+void LogWarn(absl::string_view event, LogFields fields) { Log(spdlog::level::warn, event, fields); }
+void LogError(absl::string_view event, LogFields fields) { Log(spdlog::level::err, event, fields); }
 
 }  // namespace persistd::base

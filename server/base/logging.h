@@ -6,21 +6,20 @@
 // Thread-safe.
 #pragma once
 
-#include <concepts>
 #include <initializer_list>
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace persistd::base {
 
 struct LogField {
   template <typename T>
-  LogField(std::string_view key_in, const T& value_in) : key(key_in), value(ToText(value_in)) {}
+  LogField(absl::string_view key_in, const T& value_in) : key(key_in), value(ToText(value_in)) {}
 
-  std::string_view key;
+  absl::string_view key;
   std::string value;
 
  private:
@@ -33,11 +32,11 @@ struct LogField {
 using LogFields = std::initializer_list<LogField>;
 
 // level: "debug", "info", "warn" or "error".
-absl::Status SetUpLogging(std::string_view level);
+absl::Status SetUpLogging(absl::string_view level);
 
-void LogDebug(std::string_view event, LogFields fields = {});
-void LogInfo(std::string_view event, LogFields fields = {});
-void LogWarn(std::string_view event, LogFields fields = {});
-void LogError(std::string_view event, LogFields fields = {});
+void LogDebug(absl::string_view event, LogFields fields = {});
+void LogInfo(absl::string_view event, LogFields fields = {});
+void LogWarn(absl::string_view event, LogFields fields = {});
+void LogError(absl::string_view event, LogFields fields = {});
 
 }  // namespace persistd::base

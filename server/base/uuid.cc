@@ -39,7 +39,7 @@ std::string NewUuidV7(WallTime now) {
   return text;
 }
 
-std::optional<WallTime> UuidV7Time(std::string_view text) {
+std::optional<WallTime> UuidV7Time(absl::string_view text) {
   if (text.size() != 36) return std::nullopt;
   uint64_t millis = 0;
   int digits = 0;

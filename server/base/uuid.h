@@ -3,8 +3,8 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 
+#include "absl/strings/string_view.h"
 #include "server/base/clock.h"
 
 namespace persistd::base {
@@ -13,6 +13,6 @@ namespace persistd::base {
 std::string NewUuidV7(WallTime now);
 
 // The time inside a canonical UUIDv7; nullopt when `text` is not one.
-std::optional<WallTime> UuidV7Time(std::string_view text);
+std::optional<WallTime> UuidV7Time(absl::string_view text);
 
 }  // namespace persistd::base

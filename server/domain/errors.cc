@@ -1,0 +1,198 @@
+#include "server/domain/errors.h"
+
+#include "absl/strings/cord.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace persistd::domain {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+constexpr int kOverloadRetrySeconds = 1;
+
+absl::Status Make(absl::StatusCode code, absl::string_view message, const pb::ErrorDetail& detail) {
+  absl::Status status(code, message);
+  status.SetPayload(kErrorDetailUrl, absl::Cord(detail.SerializeAsString()));
+  return status;
+}
+
+pb::ErrorDetail Detail(pb::ErrorReason reason, bool retryable = false) {
+  pb::ErrorDetail detail;
+  detail.set_reason(reason);
+  detail.set_retryable(retryable);
+  return detail;
+}
+
+void SetRef(const AggregateRef& ref, pb::ErrorDetail& detail) {
+  detail.mutable_ref()->set_context(ref.context);
+  detail.mutable_ref()->set_aggregate(ref.aggregate);
+  detail.mutable_ref()->set_entity_id(ref.entity_id);
+}
+
+// gRPC status messages are shown on terminals: entity ids may hold anything, so they are escaped.
+std::string Name(const AggregateRef& ref) {
+  return absl::StrCat(ref.context, "/", ref.aggregate, "/", absl::Utf8SafeCHexEscape(ref.entity_id));
+}
+
+void SetLimit(const LimitExceeded& limit, pb::ErrorDetail& detail) {
+  detail.mutable_limit()->set_name(limit.name);
+  detail.mutable_limit()->set_limit(limit.limit);
+  detail.mutable_limit()->set_value(limit.value);
+  detail.mutable_limit()->set_config_key(limit.config_key);
+}
+
+}  // namespace
+
+std::optional<pb::ErrorDetail> GetErrorDetail(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kErrorDetailUrl);
+  pb::ErrorDetail detail;
+  if (!payload.has_value() || !detail.ParseFromString(std::string(*payload))) return std::nullopt;
+  return detail;
+}
+
+bool HasReason(const absl::Status& status, pb::ErrorReason reason) {
+  const std::optional<pb::ErrorDetail> detail = GetErrorDetail(status);
+  return detail.has_value() && detail->reason() == reason;
+}
+
+absl::Status InvalidField(absl::string_view field, absl::string_view description) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_INVALID_FIELD);
+  detail.mutable_field_violation()->set_field(std::string(field));
+  detail.mutable_field_violation()->set_description(std::string(description));
+  return Make(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", description), detail);
+}
+
+absl::Status RequestIdReused(const AggregateRef& ref, absl::string_view request_id, absl::string_view difference) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_REQUEST_ID_REUSED);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kInvalidArgument,
+              absl::StrCat("request_id ", request_id, " was used before for another save of ", Name(ref), " (",
+                           difference, "); use a fresh id for each new save"),
+              detail);
+}
+
+absl::Status AggregateNotFound(const AggregateRef& ref, bool deleted) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_AGGREGATE_NOT_FOUND);
+  SetRef(ref, detail);
+  detail.set_deleted(deleted);
+  return Make(absl::StatusCode::kNotFound,
+              absl::StrCat("aggregate ", Name(ref), deleted ? " is deleted" : " does not exist"), detail);
+}
+
+absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_VERSION_NOT_FOUND);
+  SetRef(ref, detail);
+  detail.mutable_version_conflict()->set_expected_version(wanted);
+  detail.mutable_version_conflict()->set_actual_version(actual);
+  return Make(absl::StatusCode::kNotFound,
+              absl::StrCat("aggregate ", Name(ref), " has no version ", wanted, " yet; it is at version ", actual),
+              detail);
+}
+
+absl::Status NothingRecordedBy(const AggregateRef& ref, absl::string_view time, uint64_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_VERSION_NOT_FOUND);
+  SetRef(ref, detail);
+  detail.mutable_version_conflict()->set_actual_version(actual);
+  return Make(absl::StatusCode::kNotFound, absl::StrCat("aggregate ", Name(ref), " did not exist yet at ", time),
+              detail);
+}
+
+absl::Status VersionConflict(const AggregateRef& ref, std::optional<uint64_t> expected, uint64_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_VERSION_CONFLICT);
+  SetRef(ref, detail);
+  if (expected.has_value()) detail.mutable_version_conflict()->set_expected_version(*expected);
+  detail.mutable_version_conflict()->set_actual_version(actual);
+  std::string message = absl::StrCat("aggregate ", Name(ref), " is at version ", actual);
+  if (!expected.has_value()) {
+    message = absl::StrCat("aggregate ", Name(ref), " does not exist, but must");
+  } else if (*expected == 0) {
+    absl::StrAppend(&message, ", but must not exist");
+  } else {
+    absl::StrAppend(&message, ", not at the expected version ", *expected);
+  }
+  return Make(absl::StatusCode::kAborted, absl::StrCat(message, "; load it and decide again"), detail);
+}
+
+absl::Status TooLarge(const LimitExceeded& limit, absl::string_view advice) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_TOO_LARGE);
+  SetLimit(limit, detail);
+  std::string message = absl::StrCat(limit.name, ": ", limit.value, " is over the limit of ", limit.limit);
+  if (!limit.config_key.empty()) absl::StrAppend(&message, " (", limit.config_key, ")");
+  return Make(absl::StatusCode::kResourceExhausted, absl::StrCat(message, "; ", advice), detail);
+}
+
+absl::Status StorageFull(absl::string_view what, const std::optional<LimitExceeded>& limit) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_STORAGE_FULL);
+  if (limit.has_value()) SetLimit(*limit, detail);
+  return Make(absl::StatusCode::kResourceExhausted,
+              absl::StrCat(what, "; nothing of this request was stored, an operator must make room"), detail);
+}
+
+absl::Status Overloaded(absl::string_view what) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_OVERLOADED, /*retryable=*/true);
+  detail.mutable_retry_delay()->set_seconds(kOverloadRetrySeconds);
+  return Make(absl::StatusCode::kResourceExhausted, absl::StrCat(what, "; retry in a second"), detail);
+}
+
+absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, uint64_t sequence) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_FOREIGN_MESSAGE);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("the last message of aggregate ", Name(ref), " (stream ", stream, ", sequence ", sequence,
+                           ") was not written by persistd; an operator must find who publishes there and remove it"),
+              detail);
+}
+
+absl::Status TypeNotDeclared(const AggregateRef& ref) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_TYPE_NOT_DECLARED);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("aggregate type ", ref.context, "/", ref.aggregate,
+                           " is not declared and repository.auto_create is false; declare it in "
+                           "repository.aggregates"),
+              detail);
+}
+
+absl::Status StorageUnsuitable(absl::string_view what) {
+  return Make(absl::StatusCode::kFailedPrecondition, what, Detail(pb::ERROR_REASON_STORAGE_UNSUITABLE));
+}
+
+absl::Status NatsUnavailable(absl::string_view what) {
+  return Make(absl::StatusCode::kUnavailable, absl::StrCat(what, "; nothing was stored, retry is safe"),
+              Detail(pb::ERROR_REASON_NATS_UNAVAILABLE, /*retryable=*/true));
+}
+
+absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_OUTCOME_UNKNOWN, /*retryable=*/true);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kUnavailable,
+              absl::StrCat("whether the save of ", Name(ref), " is stored is not known (", why,
+                           "); repeat it with the same request_id"),
+              detail);
+}
+
+absl::Status ShuttingDown() {
+  return Make(absl::StatusCode::kUnavailable, "the daemon is stopping; nothing was stored, retry is safe",
+              Detail(pb::ERROR_REASON_SHUTTING_DOWN, /*retryable=*/true));
+}
+
+absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_CORRUPT_DATA);
+  detail.mutable_data_loss()->set_stream(std::string(stream));
+  detail.mutable_data_loss()->set_sequence(sequence);
+  detail.mutable_data_loss()->set_description(std::string(what));
+  return Make(absl::StatusCode::kDataLoss, absl::StrCat("stream ", stream, ", sequence ", sequence, ": ", what),
+              detail);
+}
+
+absl::Status DeadlineExceeded(absl::string_view what) {
+  return Make(absl::StatusCode::kDeadlineExceeded, what,
+              Detail(pb::ERROR_REASON_DEADLINE_EXCEEDED, /*retryable=*/true));
+}
+
+absl::Status Internal(absl::string_view what) {
+  return Make(absl::StatusCode::kInternal, what, Detail(pb::ERROR_REASON_INTERNAL));
+}
+
+}  // namespace persistd::domain

@@ -1,0 +1,56 @@
+// The errors that callers see, one factory for each (proto/cim/persistence/v1/errors.proto says what they mean).
+//
+// A factory returns an absl::Status of the right code whose payload kErrorDetailUrl holds the serialised ErrorDetail;
+// rpc/ only has to copy it to the wire. Pure, thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "cim/persistence/v1/errors.pb.h"
+#include "server/domain/aggregate_ref.h"
+
+namespace persistd::domain {
+
+inline constexpr absl::string_view kErrorDetailUrl = "type.googleapis.com/cim.persistence.v1.ErrorDetail";
+
+// The detail of an error made here; nullopt for any other status.
+std::optional<cim::persistence::v1::ErrorDetail> GetErrorDetail(const absl::Status& status);
+
+// True when `status` was made here with this reason.
+bool HasReason(const absl::Status& status, cim::persistence::v1::ErrorReason reason);
+
+// field: its path, such as `events[2].type`; description: what is wrong and what is allowed.
+absl::Status InvalidField(absl::string_view field, absl::string_view description);
+absl::Status RequestIdReused(const AggregateRef& ref, absl::string_view request_id, absl::string_view difference);
+absl::Status AggregateNotFound(const AggregateRef& ref, bool deleted = false);
+absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t actual);
+// No event had been recorded by the time asked for; the aggregate is at `actual` now.
+absl::Status NothingRecordedBy(const AggregateRef& ref, absl::string_view time, uint64_t actual);
+// expected: nullopt stands for "must exist".
+absl::Status VersionConflict(const AggregateRef& ref, std::optional<uint64_t> expected, uint64_t actual);
+
+struct LimitExceeded {
+  std::string name;  // The field or resource.
+  uint64_t limit = 0;
+  uint64_t value = 0;
+  std::string config_key;  // Empty: fixed.
+};
+absl::Status TooLarge(const LimitExceeded& limit, absl::string_view advice);
+// `limit` where one is known.
+absl::Status StorageFull(absl::string_view what, const std::optional<LimitExceeded>& limit = std::nullopt);
+absl::Status Overloaded(absl::string_view what);
+absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, uint64_t sequence);
+absl::Status TypeNotDeclared(const AggregateRef& ref);
+absl::Status StorageUnsuitable(absl::string_view what);
+absl::Status NatsUnavailable(absl::string_view what);
+absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why);
+absl::Status ShuttingDown();
+absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
+absl::Status DeadlineExceeded(absl::string_view what);
+absl::Status Internal(absl::string_view what);
+
+}  // namespace persistd::domain

@@ -1,0 +1,39 @@
+// A place in the history of one or several streams: (stream, incarnation, sequence) for each.
+//
+// The incarnation tells a stream from another one of the same name made later (its creation time). Text form, opaque to
+// callers: `stream:incarnation:sequence`, several joined by commas, ordered by stream. A plain value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace persistd::domain {
+
+struct StreamPosition {
+  std::string stream;
+  uint64_t incarnation = 0;
+  uint64_t sequence = 0;
+
+  bool operator==(const StreamPosition&) const = default;
+};
+
+class Position {
+ public:
+  Position() = default;
+  explicit Position(StreamPosition single) : streams_{std::move(single)} {}
+
+  static std::optional<Position> Parse(absl::string_view token);
+  std::string ToToken() const;
+
+  const std::vector<StreamPosition>& streams() const { return streams_; }
+  bool operator==(const Position&) const = default;
+
+ private:
+  std::vector<StreamPosition> streams_;  // Ordered by stream, each once.
+};
+
+}  // namespace persistd::domain
