@@ -13,6 +13,10 @@
 #define PERSISTD_THREAD_ANNOTATION(x)
 #endif
 
+// Abseil before 2023 defines these two without a prefix, with the same meaning.
+#undef GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
+
 #define CAPABILITY(x) PERSISTD_THREAD_ANNOTATION(capability(x))
 #define SCOPED_CAPABILITY PERSISTD_THREAD_ANNOTATION(scoped_lockable)
 #define GUARDED_BY(x) PERSISTD_THREAD_ANNOTATION(guarded_by(x))

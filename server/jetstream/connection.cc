@@ -1,0 +1,206 @@
+#include "server/jetstream/connection.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/logging.h"
+#include "server/domain/errors.h"
+
+namespace persistd::jetstream {
+namespace {
+
+constexpr std::chrono::milliseconds kReconnectWait{250};
+constexpr std::chrono::milliseconds kIdleWait{60'000};
+
+}  // namespace
+
+Connection::Connection(ConnectOptions options, Gate gate, base::Executor* executor)
+    : options_(std::move(options)),
+      gate_(std::move(gate)),
+      executor_(executor),
+      status_(domain::NatsUnavailable("not connected to NATS yet")) {}
+
+Connection::~Connection() { Stop(); }
+
+void Connection::Start() {
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "nats-inbox");
+}
+
+void Connection::Stop() {
+  std::shared_ptr<RawConnection> current;
+  {
+    base::MutexLock lock(mutex_);
+    stopping_ = true;
+    status_ = domain::ShuttingDown();
+    current = std::move(current_);
+    stop_changed_.NotifyAll();
+  }
+  if (current != nullptr) current->Close();
+  if (thread_.joinable()) thread_.join();
+  FailPending(absl::UnknownError("the connection was closed"));
+}
+
+base::Future<absl::StatusOr<Message>> Connection::Request(const OutgoingMessage& message, base::SteadyTime deadline) {
+  return RequestBatch({message}, deadline);
+}
+
+base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector<OutgoingMessage>& messages,
+                                                               base::SteadyTime deadline) {
+  base::Promise<absl::StatusOr<Message>> promise;
+  std::shared_ptr<RawConnection> connection;
+  absl::Status refused;
+  uint64_t token = 0;
+  {
+    base::MutexLock lock(mutex_);
+    connection = current_;
+    if (connection == nullptr) {
+      refused = status_;
+    } else {
+      token = next_token_++;
+      // Registered before it is sent: the answer may be here before Publish returns.
+      pending_.emplace(token,
+                       Pending{promise, executor_->RunAt(deadline, [this, token] { TimeOut(token); })});
+    }
+  }
+  if (connection == nullptr) {
+    promise.TrySet(refused);
+    return promise.future();
+  }
+  absl::Status sent;
+  for (size_t i = 0; i < messages.size() && sent.ok(); ++i) {
+    const bool last = i + 1 == messages.size();
+    sent = connection->Publish(messages[i], last ? token : 0);
+    // The start of a batch went out. Without its end the server drops it, but say no more than is known.
+    if (!sent.ok() && i > 0) sent = absl::UnknownError(sent.message());
+  }
+  if (!sent.ok()) {
+    base::Executor::TimerId timer;
+    {
+      base::MutexLock lock(mutex_);
+      const auto found = pending_.find(token);
+      if (found != pending_.end()) {
+        timer = found->second.timer;
+        pending_.erase(found);
+      }
+    }
+    executor_->Cancel(timer);
+    promise.TrySet(sent);
+  }
+  return promise.future();
+}
+
+void Connection::TimeOut(uint64_t token) {
+  base::Promise<absl::StatusOr<Message>> promise;
+  {
+    base::MutexLock lock(mutex_);
+    const auto found = pending_.find(token);
+    if (found == pending_.end()) return;
+    promise = found->second.promise;
+    pending_.erase(found);
+  }
+  promise.TrySet(absl::UnknownError("no answer from NATS in time"));
+}
+
+absl::Status Connection::status() const {
+  base::MutexLock lock(mutex_);
+  return status_;
+}
+
+std::string Connection::server_url() const {
+  base::MutexLock lock(mutex_);
+  return server_url_;
+}
+
+uint64_t Connection::connects() const {
+  base::MutexLock lock(mutex_);
+  return connects_;
+}
+
+void Connection::Run() {
+  while (true) {
+    absl::StatusOr<std::shared_ptr<RawConnection>> connection = RawConnection::Connect(options_);
+    absl::Status refused = connection.ok() ? gate_(**connection) : connection.status();
+    if (refused.ok()) {
+      const std::string url = (*connection)->server_url();
+      {
+        base::MutexLock lock(mutex_);
+        if (stopping_) break;
+        current_ = *connection;
+        status_ = absl::OkStatus();
+        server_url_ = url;
+        ++connects_;
+      }
+      base::LogInfo("nats connected", {{"url", url}});
+      ReadAnswers(**connection);
+      refused = domain::NatsUnavailable("the connection to NATS is lost");
+    } else if (!domain::GetErrorDetail(refused).has_value()) {
+      refused = domain::NatsUnavailable(absl::StrCat("cannot connect to NATS: ", refused.message()));
+    }
+    SetDown(refused);
+    connection = absl::UnavailableError("");  // Closes it before the wait.
+    if (!WaitBeforeReconnect()) break;
+  }
+  nats_ReleaseThreadMemory();
+}
+
+void Connection::ReadAnswers(RawConnection& connection) {
+  while (true) {
+    absl::StatusOr<Reply> reply = connection.NextReply(kIdleWait);
+    if (absl::IsNotFound(reply.status())) continue;
+    if (!reply.ok()) return;
+    Pending pending;
+    {
+      base::MutexLock lock(mutex_);
+      const auto found = pending_.find(reply->token);
+      if (found == pending_.end()) continue;  // It timed out before.
+      pending = std::move(found->second);
+      pending_.erase(found);
+    }
+    executor_->Cancel(pending.timer);
+    if (reply->no_responders) {
+      pending.promise.TrySet(absl::UnavailableError("no NATS server answers for this stream now"));
+    } else {
+      pending.promise.TrySet(std::move(reply->message));
+    }
+  }
+}
+
+void Connection::SetDown(absl::Status why) {
+  bool changed;
+  {
+    base::MutexLock lock(mutex_);
+    current_ = nullptr;
+    if (stopping_) return;
+    changed = status_ != why;
+    status_ = why;
+  }
+  if (changed) base::LogWarn("nats disconnected", {{"reason", why}});
+  FailPending(absl::UnknownError("the connection to NATS was lost"));
+}
+
+void Connection::FailPending(const absl::Status& status) {
+  std::unordered_map<uint64_t, Pending> failed;
+  {
+    base::MutexLock lock(mutex_);
+    failed.swap(pending_);
+  }
+  for (auto& [token, pending] : failed) {
+    executor_->Cancel(pending.timer);
+    pending.promise.TrySet(status);
+  }
+}
+
+bool Connection::WaitBeforeReconnect() {
+  base::MutexLock lock(mutex_);
+  const base::SteadyTime until = std::chrono::steady_clock::now() + kReconnectWait;
+  while (!stopping_) {
+    if (!stop_changed_.WaitUntil(mutex_, until)) break;
+  }
+  return !stopping_;
+}
+
+}  // namespace persistd::jetstream

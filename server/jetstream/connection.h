@@ -1,0 +1,86 @@
+// A connection to NATS that makes itself again when it is lost, and the requests under way on it.
+//
+// Every new connection first passes the gate (the probe of the server's version and features); until then, and while
+// there is none, requests fail at once with NATS_UNAVAILABLE or STORAGE_UNSUITABLE. Nothing is buffered over a loss, so
+// an answer that is missing is either "not sent" or "unknown", never "sent later".
+//
+// One own thread connects, reads answers and runs the coroutines that wait for them. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/executor.h"
+#include "server/base/future.h"
+#include "server/base/mutex.h"
+#include "server/jetstream/message.h"
+#include "server/jetstream/raw_connection.h"
+
+namespace persistd::jetstream {
+
+class Connection {
+ public:
+  // Looks at a fresh connection on which nothing was sent yet. Not OK refuses it; another one is tried later.
+  using Gate = std::function<absl::Status(RawConnection& connection)>;
+
+  // `executor` keeps the deadlines and must outlive the connection.
+  Connection(ConnectOptions options, Gate gate, base::Executor* executor);
+  ~Connection();  // Stops.
+
+  void Start();
+  // Fails all requests under way and closes the connection.
+  void Stop();
+
+  // Sends a request; the future is set with its first answer. Unavailable: not delivered. Unknown: it may have been
+  // delivered, now or later (no answer by the deadline, or the connection was lost).
+  base::Future<absl::StatusOr<Message>> Request(const OutgoingMessage& message, base::SteadyTime deadline);
+
+  // Sends all but the last message without asking for an answer, then the last one as a request; all in order over one
+  // TCP connection.
+  base::Future<absl::StatusOr<Message>> RequestBatch(const std::vector<OutgoingMessage>& messages,
+                                                     base::SteadyTime deadline);
+
+  // OK while connected; otherwise why not, as an error for callers.
+  absl::Status status() const;
+  // Of the current or last connection.
+  std::string server_url() const;
+  // How often a connection was made.
+  uint64_t connects() const;
+
+ private:
+  struct Pending {
+    base::Promise<absl::StatusOr<Message>> promise;
+    base::Executor::TimerId timer;
+  };
+
+  void Run();
+  void ReadAnswers(RawConnection& connection);
+  void FailPending(const absl::Status& status);
+  void TimeOut(uint64_t token);
+  void SetDown(absl::Status why);
+  bool WaitBeforeReconnect();
+
+  const ConnectOptions options_;
+  const Gate gate_;
+  base::Executor* const executor_;
+
+  mutable base::Mutex mutex_;
+  base::CondVar stop_changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  absl::Status status_ GUARDED_BY(mutex_);
+  std::shared_ptr<RawConnection> current_ GUARDED_BY(mutex_);  // nullptr while there is none that passed the gate.
+  std::string server_url_ GUARDED_BY(mutex_);
+  uint64_t connects_ GUARDED_BY(mutex_) = 0;
+  uint64_t next_token_ GUARDED_BY(mutex_) = 1;
+  std::unordered_map<uint64_t, Pending> pending_ GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace persistd::jetstream

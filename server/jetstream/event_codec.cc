@@ -1,0 +1,306 @@
+#include "server/jetstream/event_codec.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/base/rfc3339.h"
+#include "server/base/status_macros.h"
+#include "server/domain/subject.h"
+
+namespace persistd::jetstream {
+namespace {
+
+using nlohmann::json;
+
+constexpr absl::string_view kMarker = "ce-persistd";
+constexpr absl::string_view kStateType = "state";
+
+// "NATS/1.0\r\n" and the empty line at the end.
+constexpr size_t kHeaderFrameBytes = 12;
+constexpr size_t kHeaderLineExtraBytes = 4;  // ": " and "\r\n".
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+// Header values are never empty: nats.c cannot carry those.
+void AddText(Headers& headers, absl::string_view name, absl::string_view text) {
+  if (!text.empty()) headers.Add(name, PercentEncode(text));
+}
+
+void AddPayload(const domain::Payload& payload, OutgoingMessage& message) {
+  if (!payload.content_type.empty()) message.headers.Add("content-type", payload.content_type);
+  message.data = payload.data;
+}
+
+std::string MetadataJson(const domain::CustomMetadata& metadata) {
+  return metadata.empty() ? "" : json(metadata).dump(-1, ' ', /*ensure_ascii=*/false);
+}
+
+// The parts of a message, each step noting the first thing that is wrong.
+class FieldReader {
+ public:
+  explicit FieldReader(const Headers& headers) : headers_(headers) {}
+
+  std::string Text(absl::string_view name, bool required) {
+    const std::string* value = headers_.Find(name);
+    if (value == nullptr) {
+      if (required) Fail(name, "is missing");
+      return "";
+    }
+    std::optional<std::string> text = PercentDecode(*value);
+    if (!text.has_value()) {
+      Fail(name, "is not percent-encoded");
+      return "";
+    }
+    return *std::move(text);
+  }
+
+  uint64_t Number(absl::string_view name) {
+    uint64_t number = 0;
+    const std::string text = Text(name, true);
+    if (!absl::SimpleAtoi(text, &number)) Fail(name, "is no number");
+    return number;
+  }
+
+  base::WallTime Time(absl::string_view name) {
+    const std::optional<base::WallTime> time = base::ParseRfc3339(Text(name, true));
+    if (!time.has_value()) Fail(name, "is no RFC 3339 time");
+    return time.value_or(base::WallTime());
+  }
+
+  domain::CustomMetadata Map(absl::string_view name) {
+    const std::string text = Text(name, false);
+    domain::CustomMetadata map;
+    if (text.empty()) return map;
+    const json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!parsed.is_object()) {
+      Fail(name, "is no JSON object");
+      return map;
+    }
+    for (const auto& [key, value] : parsed.items()) {
+      if (value.is_string()) {
+        map.emplace(key, value.get<std::string>());
+      } else {
+        Fail(name, "holds a value that is no string");
+      }
+    }
+    return map;
+  }
+
+  std::vector<std::string> List(absl::string_view name) {
+    const std::string text = Text(name, false);
+    std::vector<std::string> list;
+    if (text.empty()) return list;
+    const json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!parsed.is_array()) Fail(name, "is no JSON array");
+    for (const json& value : parsed) {
+      if (value.is_string()) {
+        list.push_back(value.get<std::string>());
+      } else {
+        Fail(name, "holds a value that is no string");
+      }
+    }
+    return list;
+  }
+
+  // `1/3`: index 0 of 3.
+  void CommitPart(absl::string_view name, uint32_t& index, uint32_t& size) {
+    const std::vector<std::string> parts = absl::StrSplit(Text(name, true), '/');
+    uint32_t number = 0;
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &number) || !absl::SimpleAtoi(parts[1], &size) ||
+        number < 1 || number > size || size > static_cast<uint32_t>(domain::kMaxEventsPerSave)) {
+      Fail(name, "is no `part/parts`");
+      index = 0, size = 1;
+      return;
+    }
+    index = number - 1;
+  }
+
+  void Fail(absl::string_view name, absl::string_view what) {
+    if (status_.ok()) status_ = absl::DataLossError(absl::StrCat("header ", name, " ", what));
+  }
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  const Headers& headers_;
+  absl::Status status_;
+};
+
+domain::Payload TakePayload(Message& message) {
+  domain::Payload payload;
+  if (const std::string* type = message.headers.Find("content-type")) payload.content_type = *type;
+  payload.data = std::move(message.data);
+  return payload;
+}
+
+}  // namespace
+
+std::string PercentEncode(absl::string_view text) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7F && c != '"' && c != '%') {
+      out += c;
+    } else {
+      out += '%';
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+  }
+  return out;
+}
+
+std::optional<std::string> PercentDecode(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size()) return std::nullopt;
+    const int high = HexValue(text[i + 1]);
+    const int low = HexValue(text[i + 2]);
+    if (high < 0 || low < 0) return std::nullopt;
+    out += static_cast<char>(high << 4 | low);
+    i += 2;
+  }
+  return out;
+}
+
+size_t HeaderBytes(const Headers& headers) {
+  size_t bytes = kHeaderFrameBytes;
+  for (const auto& [name, value] : headers.fields()) bytes += name.size() + value.size() + kHeaderLineExtraBytes;
+  return bytes;
+}
+
+OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
+                            const AggregateLabels* labels) {
+  OutgoingMessage message;
+  message.subject = domain::EventSubject(event.ref, event.type, event.schema_version);
+  Headers& headers = message.headers;
+  headers.Add("ce-specversion", "1.0");
+  headers.Add(kMarker, std::string(kFormatVersion));
+  AddText(headers, "ce-id", event.event_id);
+  headers.Add("ce-source", absl::StrCat("/", event.ref.context, "/", event.ref.aggregate));
+  headers.Add("ce-type", event.type);
+  AddText(headers, "ce-subject", event.ref.entity_id);
+  headers.Add("ce-time", base::FormatRfc3339(event.time));
+  headers.Add("ce-recordedtime", base::FormatRfc3339(event.recorded_time));
+  headers.Add("ce-aggregateversion", absl::StrCat(event.version));
+  AddText(headers, "ce-commitid", event.commit_id);
+  headers.Add("ce-commitpart", absl::StrCat(event.commit_index + 1, "/", event.commit_size));
+  AddText(headers, "ce-correlationid", event.metadata.correlation_id);
+  AddText(headers, "ce-causationid", event.metadata.causation_id);
+  AddText(headers, "ce-actor", event.metadata.actor);
+  AddText(headers, "ce-traceparent", event.metadata.traceparent);
+  AddText(headers, "ce-custommetadata", MetadataJson(event.metadata.custom));
+  AddText(headers, "ce-cid", event.cid);
+  AddText(headers, "ce-prevcid", event.prev_cid);
+  if (std::string back = EncodeBackPointers(pointers, batch_index); !back.empty()) {
+    headers.Add("ce-backpointers", std::move(back));
+  }
+  if (std::string skip = EncodeSkipPointers(pointers, batch_index); !skip.empty()) {
+    headers.Add("ce-skippointers", std::move(skip));
+  }
+  if (labels != nullptr) {
+    if (!labels->tags.empty()) AddText(headers, "ce-tags", json(labels->tags).dump(-1, ' ', false));
+    AddText(headers, "ce-aggregatemetadata", MetadataJson(labels->metadata));
+  }
+  AddPayload(event.payload, message);
+  return message;
+}
+
+bool IsOurs(const Message& message) { return message.headers.Find(kMarker) != nullptr; }
+
+absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
+  DecodedEvent decoded;
+  domain::RecordedEvent& event = decoded.event;
+  FieldReader reader(message.headers);
+  if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
+  std::optional<domain::ParsedEventSubject> subject = domain::ParseEventSubject(message.subject);
+  if (!subject.has_value()) {
+    return absl::DataLossError(absl::StrCat("subject ", message.subject, " is not one of an event"));
+  }
+  event.ref = std::move(subject->ref);
+  event.type = std::move(subject->type);
+  event.schema_version = subject->schema_version;
+  event.sequence = message.sequence;
+  event.event_id = reader.Text("ce-id", true);
+  event.time = reader.Time("ce-time");
+  event.recorded_time = reader.Time("ce-recordedtime");
+  event.version = reader.Number("ce-aggregateversion");
+  event.commit_id = reader.Text("ce-commitid", true);
+  reader.CommitPart("ce-commitpart", event.commit_index, event.commit_size);
+  event.metadata.correlation_id = reader.Text("ce-correlationid", false);
+  event.metadata.causation_id = reader.Text("ce-causationid", false);
+  event.metadata.actor = reader.Text("ce-actor", false);
+  event.metadata.traceparent = reader.Text("ce-traceparent", false);
+  event.metadata.custom = reader.Map("ce-custommetadata");
+  event.cid = reader.Text("ce-cid", false);
+  event.prev_cid = reader.Text("ce-prevcid", false);
+  decoded.labels.tags = reader.List("ce-tags");
+  decoded.labels.metadata = reader.Map("ce-aggregatemetadata");
+  std::optional<Pointers> pointers =
+      DecodePointers(reader.Text("ce-backpointers", false), reader.Text("ce-skippointers", false), event.version,
+                     event.sequence);
+  if (pointers.has_value()) {
+    decoded.pointers = *std::move(pointers);
+  } else {
+    reader.Fail("ce-backpointers", "does not fit the event's version and place");
+  }
+  RETURN_IF_ERROR(reader.status());
+  event.payload = TakePayload(message);
+  return decoded;
+}
+
+OutgoingMessage EncodeState(const domain::StateRecord& state) {
+  OutgoingMessage message;
+  message.subject = domain::StateSubject(state.ref, state.schema_version);
+  Headers& headers = message.headers;
+  headers.Add("ce-specversion", "1.0");
+  headers.Add(kMarker, std::string(kFormatVersion));
+  // A state is replaced, never repeated: its aggregate and version identify it.
+  headers.Add("ce-id", absl::StrCat("state-", state.version));
+  headers.Add("ce-source", absl::StrCat("/", state.ref.context, "/", state.ref.aggregate));
+  headers.Add("ce-type", std::string(kStateType));
+  AddText(headers, "ce-subject", state.ref.entity_id);
+  headers.Add("ce-time", base::FormatRfc3339(state.recorded_time));
+  headers.Add("ce-aggregateversion", absl::StrCat(state.version));
+  AddText(headers, "ce-commitid", state.commit_id);
+  AddText(headers, "ce-cid", state.cid);
+  AddPayload(state.payload, message);
+  return message;
+}
+
+absl::StatusOr<domain::StateRecord> DecodeState(Message message) {
+  domain::StateRecord state;
+  FieldReader reader(message.headers);
+  if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
+  std::optional<domain::ParsedStateSubject> subject = domain::ParseStateSubject(message.subject);
+  if (!subject.has_value()) {
+    return absl::DataLossError(absl::StrCat("subject ", message.subject, " is not one of a state"));
+  }
+  state.ref = std::move(subject->ref);
+  state.schema_version = subject->schema_version;
+  state.sequence = message.sequence;
+  state.recorded_time = reader.Time("ce-time");
+  state.version = reader.Number("ce-aggregateversion");
+  state.commit_id = reader.Text("ce-commitid", true);
+  state.cid = reader.Text("ce-cid", false);
+  RETURN_IF_ERROR(reader.status());
+  state.payload = TakePayload(message);
+  return state;
+}
+
+}  // namespace persistd::jetstream

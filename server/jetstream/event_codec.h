@@ -1,0 +1,53 @@
+// Events and states as NATS messages. README.md of this folder documents the format; golden messages in the tests hold
+// it, for what is stored is for ever. Pure, thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/domain/event.h"
+#include "server/jetstream/message.h"
+#include "server/jetstream/pointers.h"
+
+namespace persistd::jetstream {
+
+// The version of the format, in header ce-persistd. A message without this header is not ours.
+inline constexpr absl::string_view kFormatVersion = "1";
+
+// What the last event of a save carries beside itself: the aggregate's tags and custom metadata as they now are.
+struct AggregateLabels {
+  std::vector<std::string> tags;
+  domain::CustomMetadata metadata;
+
+  bool operator==(const AggregateLabels&) const = default;
+};
+
+// batch_index: of this message in its publish. labels: nullptr except for the last event of a save.
+OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
+                            const AggregateLabels* labels);
+
+struct DecodedEvent {
+  domain::RecordedEvent event;
+  Pointers pointers;
+  AggregateLabels labels;  // Empty except for the last event of a save.
+};
+
+// True when the message was written by persistd.
+bool IsOurs(const Message& message);
+
+// DataLoss (without details of where) when the message is ours but cannot be read.
+absl::StatusOr<DecodedEvent> DecodeEvent(Message message);
+
+OutgoingMessage EncodeState(const domain::StateRecord& state);
+absl::StatusOr<domain::StateRecord> DecodeState(Message message);
+
+// Bytes that the headers of a message take on the wire.
+size_t HeaderBytes(const Headers& headers);
+
+// As CloudEvents encodes attribute values in headers: bytes outside printable ASCII, space, `"` and `%` become %XX.
+std::string PercentEncode(absl::string_view text);
+std::optional<std::string> PercentDecode(absl::string_view text);
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,48 @@
+// A NATS message as plain values, free of nats.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "server/base/clock.h"
+
+namespace persistd::jetstream {
+
+// A handful of headers in the order they are written; names are case-sensitive.
+class Headers {
+ public:
+  void Add(absl::string_view name, std::string value) { fields_.emplace_back(std::string(name), std::move(value)); }
+
+  // nullptr when absent.
+  const std::string* Find(absl::string_view name) const {
+    for (const auto& [field, value] : fields_) {
+      if (field == name) return &value;
+    }
+    return nullptr;
+  }
+  const std::vector<std::pair<std::string, std::string>>& fields() const { return fields_; }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> fields_;
+};
+
+struct OutgoingMessage {
+  std::string subject;
+  Headers headers;
+  std::string data;
+};
+
+// A message that was received. Read from a stream, `subject` is the one it is stored under, and sequence and time are
+// set; an answer to a request has neither.
+struct Message {
+  std::string subject;
+  Headers headers;
+  std::string data;
+  uint64_t sequence = 0;
+  base::WallTime time;  // When the stream stored it, by the NATS server's clock.
+};
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,99 @@
+#include "server/jetstream/publisher.h"
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/uuid.h"
+#include "server/domain/errors.h"
+#include "server/jetstream/api.h"
+
+namespace persistd::jetstream {
+namespace {
+
+using Kind = PublishOutcome::Kind;
+
+PublishOutcome Outcome(Kind kind, absl::Status status) {
+  return PublishOutcome{.kind = kind, .last_sequence = 0, .status = std::move(status)};
+}
+
+// What an error of the server says about the messages it answers. Numbers from nats-server's errors.json.
+PublishOutcome InterpretError(const ApiError& error, const std::string& stream) {
+  const std::string what = absl::StrCat("stream ", stream, ": ", error.ToString());
+  switch (error.err_code) {
+    case kErrWrongLastSequence:
+    case kErrWrongLastSequenceInFlight:
+      return Outcome(Kind::kConflict, absl::AbortedError(what));
+    case 10002:  // Insufficient resources (account or server limits).
+    case 10023:
+    case 10028:
+    case 10047:  // Insufficient storage resources.
+    case 10077:  // The store refused: its limits, or the disk is full.
+      return Outcome(Kind::kRefused, domain::StorageFull(what));
+    case 10054:  // Over the stream's or the server's message size.
+    case 10097:  // Headers over 64 KiB.
+    case 10199:  // Batch too large.
+      return Outcome(Kind::kRefused, domain::StorageUnsuitable(what));
+    case 10109:  // Sealed.
+    case 10174:  // Atomic publish is off.
+    case 10177:  // Unsupported header in a batch.
+    case 10185:  // Required API level.
+    case 10198:  // A mirror.
+      return Outcome(Kind::kRefused, domain::StorageUnsuitable(what));
+    case 10158:  // Message id in process.
+    case 10167:  // Too many requests.
+    case 10210:  // Too many batches in flight.
+      return Outcome(Kind::kNotStored, domain::Overloaded(what));
+    case 10008:  // JetStream temporarily unavailable.
+    case 10176:  // Batch incomplete: a part of it was lost or came too late.
+    case kErrStreamNotFound:
+      return Outcome(Kind::kNotStored, domain::NatsUnavailable(what));
+    default:
+      // A number this code does not know may stand for anything.
+      return Outcome(Kind::kUnknown, absl::UnknownError(what));
+  }
+}
+
+}  // namespace
+
+PublishOutcome InterpretAnswer(const std::string& data, const std::string& stream, const std::string& batch_id,
+                               size_t count) {
+  absl::StatusOr<ApiAnswer> answer = ParseApiAnswer(data);
+  if (!answer.ok()) return Outcome(Kind::kUnknown, answer.status());
+  if (answer->error.has_value()) return InterpretError(*answer->error, stream);
+  const std::string stored_in = StringField(answer->body, "stream");
+  const uint64_t sequence = UnsignedField(answer->body, "seq");
+  if (stored_in != stream || sequence == 0) {
+    return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stored in stream ", stored_in, ", not ", stream)));
+  }
+  if (count > 1 && (StringField(answer->body, "batch") != batch_id || UnsignedField(answer->body, "count") != count)) {
+    return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stream ", stream, " did not take the whole batch")));
+  }
+  return PublishOutcome{.kind = Kind::kStored, .last_sequence = sequence, .status = absl::OkStatus()};
+}
+
+base::Task<PublishOutcome> Publisher::Publish(std::string stream, std::vector<OutgoingMessage> messages,
+                                              ExpectedLast expected, base::SteadyTime deadline) {
+  const size_t count = messages.size();
+  // Fresh for each attempt: the server may still hold the start of an earlier one.
+  const std::string batch_id = count > 1 ? base::NewUuidV7(base::Clock::System().WallNow()) : "";
+  for (size_t i = 0; i < count; ++i) {
+    Headers& headers = messages[i].headers;
+    headers.Add("Nats-Expected-Last-Subject-Sequence", absl::StrCat(expected.last_sequence));
+    headers.Add("Nats-Expected-Last-Subject-Sequence-Subject", expected.filter);
+    if (count > 1) {
+      headers.Add("Nats-Batch-Id", batch_id);
+      headers.Add("Nats-Batch-Sequence", absl::StrCat(i + 1));
+      if (i + 1 == count) headers.Add("Nats-Batch-Commit", "1");
+    }
+  }
+  absl::StatusOr<Message> answer = co_await connection_->RequestBatch(messages, deadline);
+  if (!answer.ok()) {
+    if (absl::IsUnknown(answer.status())) co_return Outcome(Kind::kUnknown, answer.status());
+    const bool ours = domain::GetErrorDetail(answer.status()).has_value();
+    co_return Outcome(Kind::kNotStored, ours ? answer.status() : domain::NatsUnavailable(answer.status().message()));
+  }
+  co_return InterpretAnswer(answer->data, stream, batch_id, count);
+}
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,200 @@
+#include "server/jetstream/raw_connection.h"
+
+#include <openssl/crypto.h>
+
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/jetstream/nkey.h"
+
+namespace persistd::jetstream {
+namespace {
+
+// Requests of SyncRequest use this number; those of Connection count up from 1.
+constexpr uint64_t kSyncToken = ~uint64_t{0};
+// A server that does not read for so long is as good as gone.
+constexpr int64_t kWriteDeadlineMs = 10'000;
+constexpr int kMaxPingsOut = 2;
+
+absl::Status NatsError(natsStatus status, absl::string_view what) {
+  const char* detail = nats_GetLastError(nullptr);
+  std::string text = absl::StrCat(what, ": ", natsStatus_GetText(status));
+  if (detail != nullptr && *detail != '\0') absl::StrAppend(&text, " (", detail, ")");
+  if (status == NATS_CONNECTION_AUTH_FAILED || status == NATS_NOT_PERMITTED) return absl::UnauthenticatedError(text);
+  return absl::UnavailableError(text);
+}
+
+struct OptionsDeleter {
+  void operator()(natsOptions* options) const { natsOptions_Destroy(options); }
+};
+using OptionsPtr = std::unique_ptr<natsOptions, OptionsDeleter>;
+
+struct MsgDeleter {
+  void operator()(natsMsg* msg) const { natsMsg_Destroy(msg); }
+};
+using MsgPtr = std::unique_ptr<natsMsg, MsgDeleter>;
+
+#define RETURN_IF_NATS_ERROR(expr, what)                                          \
+  do {                                                                            \
+    if (const natsStatus nats_status_ = (expr); nats_status_ != NATS_OK) {        \
+      return NatsError(nats_status_, what);                                       \
+    }                                                                             \
+  } while (false)
+
+absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
+  natsOptions* raw = nullptr;
+  RETURN_IF_NATS_ERROR(natsOptions_Create(&raw), "making connection options");
+  OptionsPtr made(raw);
+  std::vector<const char*> urls;
+  for (const std::string& url : options.urls) urls.push_back(url.c_str());
+  RETURN_IF_NATS_ERROR(natsOptions_SetServers(raw, urls.data(), static_cast<int>(urls.size())), "setting nats.urls");
+  RETURN_IF_NATS_ERROR(natsOptions_SetName(raw, options.name.c_str()), "setting the connection's name");
+  if (!options.user.empty()) {
+    RETURN_IF_NATS_ERROR(natsOptions_SetUserInfo(raw, options.user.c_str(), options.password.c_str()),
+                         "setting nats.user");
+  }
+  if (!options.token.empty()) {
+    RETURN_IF_NATS_ERROR(natsOptions_SetToken(raw, options.token.c_str()), "setting nats.token");
+  }
+  if (!options.nkey_seed_file.empty()) {
+    std::ifstream file(options.nkey_seed_file);
+    std::string seed;
+    if (!std::getline(file, seed)) {
+      return absl::InvalidArgumentError(absl::StrCat("cannot read nats.nkey_seed_file ", options.nkey_seed_file));
+    }
+    const absl::StatusOr<std::string> public_key = NkeyPublicKey(seed);
+    OPENSSL_cleanse(seed.data(), seed.size());
+    if (!public_key.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("nats.nkey_seed_file ", options.nkey_seed_file, " ", public_key.status().message()));
+    }
+    RETURN_IF_NATS_ERROR(natsOptions_SetNKeyFromSeed(raw, public_key->c_str(), options.nkey_seed_file.c_str()),
+                         "setting nats.nkey_seed_file");
+  }
+  if (!options.creds_file.empty()) {
+    RETURN_IF_NATS_ERROR(natsOptions_SetUserCredentialsFromFiles(raw, options.creds_file.c_str(), nullptr),
+                         "reading nats.creds_file");
+  }
+  RETURN_IF_NATS_ERROR(natsOptions_SetTimeout(raw, options.connect_timeout.count()), "setting nats.connect_timeout");
+  RETURN_IF_NATS_ERROR(natsOptions_SetPingInterval(raw, options.ping_interval.count()), "setting nats.ping_interval");
+  RETURN_IF_NATS_ERROR(natsOptions_SetMaxPingsOut(raw, kMaxPingsOut), "setting the ping limit");
+  RETURN_IF_NATS_ERROR(natsOptions_SetWriteDeadline(raw, kWriteDeadlineMs), "setting the write deadline");
+  RETURN_IF_NATS_ERROR(natsOptions_SetSendAsap(raw, true), "setting immediate sends");
+  // A lost connection ends here. Connection makes a new one and probes the server before anything is sent on it.
+  RETURN_IF_NATS_ERROR(natsOptions_SetAllowReconnect(raw, false), "turning off reconnecting");
+  return made;
+}
+
+Message ToMessage(natsMsg* msg) {
+  Message message;
+  message.subject = natsMsg_GetSubject(msg);
+  message.data.assign(natsMsg_GetData(msg), static_cast<size_t>(natsMsg_GetDataLength(msg)));
+  const char** names = nullptr;
+  int count = 0;
+  if (natsMsgHeader_Keys(msg, &names, &count) == NATS_OK) {
+    for (int i = 0; i < count; ++i) {
+      const char* value = nullptr;
+      if (natsMsgHeader_Get(msg, names[i], &value) == NATS_OK && value != nullptr) message.headers.Add(names[i], value);
+    }
+    free(static_cast<void*>(names));
+  }
+  return message;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const ConnectOptions& options) {
+  absl::StatusOr<OptionsPtr> made = MakeOptions(options);
+  if (!made.ok()) return made.status();
+  std::shared_ptr<RawConnection> connection(new RawConnection());
+  RETURN_IF_NATS_ERROR(natsConnection_Connect(&connection->connection_, made->get()), "connecting to NATS");
+  natsInbox* inbox = nullptr;
+  RETURN_IF_NATS_ERROR(natsInbox_Create(&inbox), "making an inbox");
+  connection->inbox_prefix_ = absl::StrCat(inbox, ".");
+  natsInbox_Destroy(inbox);
+  const std::string subject = absl::StrCat(connection->inbox_prefix_, "*");
+  RETURN_IF_NATS_ERROR(
+      natsConnection_SubscribeSync(&connection->inbox_, connection->connection_, subject.c_str()),
+      "subscribing to the inbox");
+  // Bounded by the requests under way; dropping an answer would turn a known outcome into an unknown one.
+  RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(connection->inbox_, -1, -1), "raising the inbox's limits");
+  return connection;
+}
+
+RawConnection::~RawConnection() {
+  natsSubscription_Destroy(inbox_);
+  natsConnection_Destroy(connection_);
+}
+
+absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t reply_token) {
+  const std::string reply = reply_token == 0 ? "" : absl::StrCat(inbox_prefix_, reply_token);
+  natsMsg* raw = nullptr;
+  RETURN_IF_NATS_ERROR(natsMsg_Create(&raw, message.subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                                      message.data.data(), static_cast<int>(message.data.size())),
+                       "making a message");
+  const MsgPtr msg(raw);
+  for (const auto& [name, value] : message.headers.fields()) {
+    RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, name.c_str(), value.c_str()), "setting a header");
+  }
+  const natsStatus status = natsConnection_PublishMsg(connection_, raw);
+  switch (status) {
+    case NATS_OK:
+      return absl::OkStatus();
+    case NATS_CONNECTION_CLOSED:
+    case NATS_CONNECTION_DISCONNECTED:
+    case NATS_DRAINING:
+    case NATS_INSUFFICIENT_BUFFER:
+    case NATS_INVALID_ARG:
+    case NATS_INVALID_SUBJECT:
+    case NATS_MAX_PAYLOAD:
+    case NATS_NO_MEMORY:
+      return NatsError(status, "publishing");
+    default:
+      return absl::UnknownError(absl::StrCat("publishing: ", natsStatus_GetText(status)));
+  }
+}
+
+absl::StatusOr<Reply> RawConnection::NextReply(std::chrono::milliseconds timeout) {
+  while (true) {
+    natsMsg* raw = nullptr;
+    const natsStatus status = natsSubscription_NextMsg(&raw, inbox_, timeout.count());
+    if (status == NATS_TIMEOUT) return absl::NotFoundError("no answer yet");
+    // NO_RESPONDERS is turned into a status only for requests of nats.c itself; here the message comes through.
+    if (status != NATS_OK) return NatsError(status, "waiting for answers");
+    const MsgPtr msg(raw);
+    Reply reply;
+    const absl::string_view subject = natsMsg_GetSubject(raw);
+    if (!absl::SimpleAtoi(subject.substr(inbox_prefix_.size()), &reply.token)) continue;
+    reply.no_responders = natsMsg_IsNoResponders(raw);
+    reply.message = ToMessage(raw);
+    return reply;
+  }
+}
+
+absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout) {
+  if (absl::Status status = Publish(message, kSyncToken); !status.ok()) return status;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (true) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return absl::UnknownError(absl::StrCat("no answer to ", message.subject));
+    absl::StatusOr<Reply> reply = NextReply(left);
+    if (absl::IsNotFound(reply.status())) continue;
+    if (!reply.ok()) return reply.status();
+    if (reply->token != kSyncToken) continue;
+    if (reply->no_responders) return absl::UnavailableError(absl::StrCat("nobody answers ", message.subject));
+    return std::move(reply->message);
+  }
+}
+
+void RawConnection::Close() { natsConnection_Close(connection_); }
+
+std::string RawConnection::server_url() const {
+  char url[256] = "";
+  if (natsConnection_GetConnectedUrl(connection_, url, sizeof(url)) != NATS_OK) return "";
+  return url;
+}
+
+}  // namespace persistd::jetstream

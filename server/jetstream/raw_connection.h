@@ -1,0 +1,70 @@
+// One TCP connection to NATS with its inbox: RAII over nats.c, without reconnecting. See connection.h for the living one.
+//
+// Thread-safe, except NextReply and SyncRequest, which belong to one thread.
+#pragma once
+
+#include <nats/nats.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/jetstream/message.h"
+
+namespace persistd::jetstream {
+
+struct ConnectOptions {
+  std::vector<std::string> urls;
+  // At most one of user (with password), token, nkey_seed_file and creds_file is set.
+  std::string user;
+  std::string password;
+  std::string token;
+  std::string nkey_seed_file;
+  std::string creds_file;
+  std::string name = "persistd";  // Shown by the NATS server's monitoring.
+  std::chrono::milliseconds connect_timeout{2000};
+  std::chrono::milliseconds ping_interval{10000};
+};
+
+// A message that came to the inbox, as an answer to the request numbered `token`.
+struct Reply {
+  uint64_t token = 0;
+  bool no_responders = false;  // Nobody listens on the request's subject: it was not delivered.
+  Message message;
+};
+
+class RawConnection {
+ public:
+  // Blocks for at most the connect timeout per server. Unauthenticated when the server refuses the credentials.
+  static absl::StatusOr<std::shared_ptr<RawConnection>> Connect(const ConnectOptions& options);
+  ~RawConnection();
+  RawConnection(const RawConnection&) = delete;
+  RawConnection& operator=(const RawConnection&) = delete;
+
+  // Hands the message to the connection's buffer. reply_token 0: no answer is asked for. Unavailable: it was not sent and
+  // never will be. Unknown: it may or may not have been sent.
+  absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token);
+
+  // Waits for the next answer. NotFound after `timeout`; Unavailable when the connection is closed.
+  absl::StatusOr<Reply> NextReply(std::chrono::milliseconds timeout);
+
+  // A request and its answer; for the first moments of a connection, before anything else uses it.
+  absl::StatusOr<Message> SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout);
+
+  // Makes NextReply fail, now and later.
+  void Close();
+
+  std::string server_url() const;
+
+ private:
+  RawConnection() = default;
+
+  natsConnection* connection_ = nullptr;
+  natsSubscription* inbox_ = nullptr;
+  std::string inbox_prefix_;  // Ends with a dot; the token follows.
+};
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,125 @@
+#include "server/jetstream/reader.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/base/rfc3339.h"
+#include "server/base/status_macros.h"
+#include "server/jetstream/api.h"
+
+namespace persistd::jetstream {
+namespace {
+
+constexpr absl::string_view kHeaderPreamble = "NATS/1.0";
+
+std::string Query(const nlohmann::json& query) { return query.dump(); }
+
+Headers ParseHeaderBlock(absl::string_view block) {
+  Headers headers;
+  for (absl::string_view line : absl::StrSplit(block, "\r\n")) {
+    const size_t colon = line.find(':');
+    if (colon == absl::string_view::npos || absl::StartsWith(line, kHeaderPreamble)) continue;
+    headers.Add(line.substr(0, colon), std::string(absl::StripAsciiWhitespace(line.substr(colon + 1))));
+  }
+  return headers;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Message>> ParseDirectGet(Message answer) {
+  if (const std::string* status = answer.headers.Find("Status")) {
+    if (*status == "404") return std::optional<Message>();
+    const std::string* description = answer.headers.Find("Description");
+    return absl::UnavailableError(
+        absl::StrCat("NATS answered ", *status, " ", description != nullptr ? *description : ""));
+  }
+  const std::string* subject = answer.headers.Find("Nats-Subject");
+  const std::string* sequence = answer.headers.Find("Nats-Sequence");
+  const std::string* time = answer.headers.Find("Nats-Time-Stamp");
+  if (subject == nullptr || sequence == nullptr || time == nullptr ||
+      !absl::SimpleAtoi(*sequence, &answer.sequence)) {
+    return absl::UnavailableError("NATS answered a direct get without subject, sequence or time");
+  }
+  answer.subject = *subject;
+  answer.time = base::ParseRfc3339(*time).value_or(base::WallTime());
+  return std::optional<Message>(std::move(answer));
+}
+
+absl::StatusOr<std::optional<Message>> ParseMessageGet(const std::string& data) {
+  ASSIGN_OR_RETURN(const ApiAnswer answer, ParseApiAnswer(data));
+  if (answer.error.has_value()) {
+    if (answer.error->err_code == kErrMessageNotFound) return std::optional<Message>();
+    return absl::UnavailableError(answer.error->ToString());
+  }
+  const nlohmann::json& stored = ObjectField(answer.body, "message");
+  Message message;
+  std::string headers;
+  message.subject = StringField(stored, "subject");
+  message.sequence = UnsignedField(stored, "seq");
+  if (message.subject.empty() || message.sequence == 0 ||
+      !absl::Base64Unescape(StringField(stored, "data"), &message.data) ||
+      !absl::Base64Unescape(StringField(stored, "hdrs"), &headers)) {
+    return absl::UnavailableError("NATS answered a message get in an unknown form");
+  }
+  message.headers = ParseHeaderBlock(headers);
+  message.time = base::ParseRfc3339(StringField(stored, "time")).value_or(base::WallTime());
+  return std::optional<Message>(std::move(message));
+}
+
+base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
+                                                       base::SteadyTime deadline) {
+  OutgoingMessage request;
+  request.subject = absl::StrCat("$JS.API.DIRECT.GET.", stream);
+  request.data = absl::StrCat("{\"seq\":", sequence, "}");
+  return connection_->Request(request, deadline);
+}
+
+absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
+                                                         base::SteadyTime deadline) {
+  absl::Status failed = answer.status();
+  if (answer.ok()) {
+    absl::StatusOr<std::optional<Message>> message = ParseDirectGet(*std::move(answer));
+    if (message.ok()) return message;
+    failed = message.status();
+  }
+  return ReadError(failed, absl::StrCat("reading stream ", stream), deadline);
+}
+
+base::Task<absl::StatusOr<std::optional<Message>>> Reader::Ask(std::string stream, std::string query, ReadFrom from,
+                                                               base::SteadyTime deadline) {
+  const bool direct = from == ReadFrom::kAnyReplica;
+  OutgoingMessage request;
+  request.subject = absl::StrCat(direct ? "$JS.API.DIRECT.GET." : "$JS.API.STREAM.MSG.GET.", stream);
+  request.data = std::move(query);
+  absl::StatusOr<Message> answer = co_await connection_->Request(request, deadline);
+  if (direct) co_return FinishGet(std::move(answer), stream, deadline);
+  absl::Status failed = answer.status();
+  if (answer.ok()) {
+    absl::StatusOr<std::optional<Message>> message = ParseMessageGet(answer->data);
+    if (message.ok()) co_return message;
+    failed = message.status();
+  }
+  co_return ReadError(failed, absl::StrCat("reading stream ", stream), deadline);
+}
+
+base::Task<absl::StatusOr<std::optional<Message>>> Reader::Get(std::string stream, uint64_t sequence, ReadFrom from,
+                                                               base::SteadyTime deadline) {
+  return Ask(std::move(stream), Query({{"seq", sequence}}), from, deadline);
+}
+
+base::Task<absl::StatusOr<std::optional<Message>>> Reader::Last(std::string stream, std::string filter, ReadFrom from,
+                                                                base::SteadyTime deadline) {
+  return Ask(std::move(stream), Query({{"last_by_subj", filter}}), from, deadline);
+}
+
+base::Task<absl::StatusOr<std::optional<Message>>> Reader::Next(std::string stream, std::string filter,
+                                                                uint64_t sequence, base::SteadyTime deadline) {
+  return Ask(std::move(stream), Query({{"next_by_subj", filter}, {"seq", sequence}}), ReadFrom::kAnyReplica, deadline);
+}
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,53 @@
+// Reads single messages of a stream: by sequence, or the last one of a filter. Never a consumer. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/base/clock.h"
+#include "server/base/future.h"
+#include "server/base/task.h"
+#include "server/jetstream/connection.h"
+#include "server/jetstream/message.h"
+
+namespace persistd::jetstream {
+
+// Who answers a read. A direct get on a replicated stream may be answered by a replica that is behind.
+enum class ReadFrom { kAnyReplica, kLeader };
+
+class Reader {
+ public:
+  explicit Reader(Connection* connection) : connection_(connection) {}
+
+  // Sends a get by sequence; pass what the future brings to FinishGet. So many gets can be under way at once.
+  base::Future<absl::StatusOr<Message>> StartGet(const std::string& stream, uint64_t sequence,
+                                                 base::SteadyTime deadline);
+  // nullopt: there is no such message (on the replica that answered).
+  absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
+                                                   base::SteadyTime deadline);
+
+  base::Task<absl::StatusOr<std::optional<Message>>> Get(std::string stream, uint64_t sequence, ReadFrom from,
+                                                         base::SteadyTime deadline);
+  // The last message whose subject matches `filter`.
+  base::Task<absl::StatusOr<std::optional<Message>>> Last(std::string stream, std::string filter, ReadFrom from,
+                                                          base::SteadyTime deadline);
+  // The first message at or after `sequence` whose subject matches `filter`. Walks the stream: slow where messages of
+  // the filter are far apart.
+  base::Task<absl::StatusOr<std::optional<Message>>> Next(std::string stream, std::string filter, uint64_t sequence,
+                                                          base::SteadyTime deadline);
+
+ private:
+  base::Task<absl::StatusOr<std::optional<Message>>> Ask(std::string stream, std::string query, ReadFrom from,
+                                                         base::SteadyTime deadline);
+
+  Connection* const connection_;
+};
+
+// Parts of the wire formats; for tests.
+absl::StatusOr<std::optional<Message>> ParseDirectGet(Message answer);
+absl::StatusOr<std::optional<Message>> ParseMessageGet(const std::string& data);
+
+}  // namespace persistd::jetstream

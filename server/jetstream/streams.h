@@ -1,0 +1,80 @@
+// Finds, creates and checks the streams that hold events and states. Thread-safe.
+//
+// A stream is looked at once per connection and daemon, then remembered. One that exists with settings under which saves
+// would not be safe is refused, never changed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/mutex.h"
+#include "server/base/task.h"
+#include "server/jetstream/connection.h"
+
+namespace persistd::jetstream {
+
+enum class StreamKind {
+  kEvents,  // Keeps everything for ever.
+  kState,   // Keeps the last message of each subject.
+};
+
+struct StreamSpec {
+  std::string name;
+  std::string subjects;  // One pattern.
+  StreamKind kind = StreamKind::kEvents;
+  int replicas = 1;
+  std::string compression = "s2";  // Or "none".
+};
+
+// A stream that exists and is suitable.
+struct Stream {
+  std::string name;
+  uint64_t incarnation = 0;  // Its creation time in nanoseconds: tells it from a later stream of the same name.
+  int replicas = 1;
+};
+using StreamPtr = std::shared_ptr<const Stream>;
+
+// Empty when `config`, as STREAM.INFO reports it, suits `spec`; otherwise what is wrong and what to do.
+std::string UnsuitableBecause(const nlohmann::json& config, const StreamSpec& spec);
+
+class Streams {
+ public:
+  struct Options {
+    int max_streams = 200;
+    std::string event_stream_prefix;  // Streams whose names start with it count against max_streams.
+  };
+
+  Streams(Options options, Connection* connection) : options_(std::move(options)), connection_(connection) {}
+
+  // nullptr: it does not exist.
+  base::Task<absl::StatusOr<StreamPtr>> Find(StreamSpec spec, base::SteadyTime deadline);
+  // Creates it when it does not exist.
+  base::Task<absl::StatusOr<StreamPtr>> FindOrCreate(StreamSpec spec, base::SteadyTime deadline);
+
+  // Those found since the start.
+  std::vector<StreamPtr> known() const;
+
+ private:
+  struct Known {
+    StreamPtr stream;
+    uint64_t connection = 0;  // Connection::connects() when it was looked at.
+  };
+
+  StreamPtr Remembered(const std::string& name) const;
+  absl::StatusOr<StreamPtr> CheckAndRemember(const nlohmann::json& info, const StreamSpec& spec);
+  base::Task<absl::StatusOr<StreamPtr>> Create(StreamSpec spec, base::SteadyTime deadline);
+  base::Task<absl::Status> CheckRoomForOneMore(base::SteadyTime deadline);
+
+  const Options options_;
+  Connection* const connection_;
+  mutable base::Mutex mutex_;
+  std::map<std::string, Known> known_ GUARDED_BY(mutex_);
+};
+
+}  // namespace persistd::jetstream

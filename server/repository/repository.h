@@ -1,0 +1,147 @@
+// The aggregate repository: saves, loads and histories over JetStream. Knows nothing of gRPC.
+//
+// Callers pass requests whose parts are valid (rpc/ checks them); deadlines bound every wait. Errors are those of
+// domain/errors.h. Thread-safe; nothing blocks. See README.md of this folder for how a save and a load go.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/task.h"
+#include "server/domain/event.h"
+#include "server/domain/position.h"
+#include "server/repository/storage.h"
+
+namespace persistd::repository {
+
+// What must be there before a save.
+struct Expectation {
+  enum class Kind { kAny, kExact, kMustExist };
+  Kind kind = Kind::kAny;
+  uint64_t version = 0;  // With kExact; 0: must not exist.
+};
+
+struct NewState {
+  uint32_t schema_version = 1;
+  domain::Payload payload;
+};
+
+// What a save asks to remember, and which of it the caller chose. What the caller left out gets a default, and a
+// repeated save is compared only by what was chosen.
+struct SaveEvent {
+  domain::NewEvent event;
+  bool has_event_id = false;
+  bool has_time = false;
+};
+
+struct SaveCommand {
+  domain::AggregateRef ref;
+  Expectation expectation;
+  std::vector<SaveEvent> events;  // 1 to 1000.
+  std::optional<NewState> state;
+  std::optional<std::vector<std::string>> tags;      // Absent: as they were.
+  std::optional<domain::CustomMetadata> metadata;    // Absent: as it was.
+  std::string request_id;                            // Empty: one is made.
+};
+
+// What is known of an aggregate without payloads.
+struct AggregateInfo {
+  domain::AggregateRef ref;
+  uint64_t version = 0;
+  uint32_t state_schema_version = 0;  // 0: no state.
+  base::WallTime last_modified;
+  std::string state_cid;
+  std::string head_cid;
+  std::vector<std::string> tags;
+  domain::CustomMetadata metadata;
+  domain::Position position;
+};
+
+enum class StateResult { kNone, kWritten, kSuperseded, kPending };
+
+struct SavedEvent {
+  uint64_t version = 0;
+  std::string event_id;
+  std::string cid;
+  domain::Position position;
+};
+
+struct SaveResult {
+  AggregateInfo info;
+  std::vector<SavedEvent> events;
+  int replicas = 1;
+  StateResult state = StateResult::kNone;
+  bool deduplicated = false;
+  std::string commit_id;
+};
+
+enum class Consistency { kStrong, kCached };
+
+struct Event {
+  domain::RecordedEvent event;
+  domain::Position position;
+};
+
+struct LoadResult {
+  AggregateInfo info;
+  std::optional<domain::StateRecord> state;
+  std::vector<Event> events;  // After the state, oldest first.
+};
+
+struct HistoryQuery {
+  domain::AggregateRef ref;
+  uint64_t from_version = 0;            // Exclusive.
+  std::optional<uint64_t> to_version;   // Inclusive; absent: the last one.
+  bool reverse = false;
+  std::vector<std::string> types;       // Empty: all.
+};
+
+// Takes the next event; false stops the history (the reader went away). Completes when the reader wants more.
+using EventSink = std::function<base::Task<bool>(Event event)>;
+
+struct RepositoryOptions {
+  StorageOptions storage;
+  size_t head_cache_bytes = 32u << 20;
+  size_t state_cache_entries = 1000;
+  size_t state_cache_bytes = 64u << 20;
+  std::chrono::milliseconds cache_ttl{5000};
+  size_t max_load_bytes = 4u << 20;
+};
+
+// Counts since the start.
+struct RepositoryStats {
+  uint64_t foreign_messages = 0;  // Met while reading, with repetition.
+};
+
+class Repository {
+ public:
+  // The connections and the executor must outlive it.
+  static std::unique_ptr<Repository> Create(RepositoryOptions options, Connections connections,
+                                            base::Executor* executor, const base::Clock* clock);
+  virtual ~Repository() = default;
+
+  virtual base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::StatusOr<LoadResult>> Load(domain::AggregateRef ref, Consistency consistency,
+                                                      base::SteadyTime deadline) = 0;
+  // The events up to `version`, or up to the last one recorded at or before `as_of`.
+  virtual base::Task<absl::StatusOr<LoadResult>> LoadVersion(domain::AggregateRef ref, uint64_t version,
+                                                             base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::StatusOr<LoadResult>> LoadAsOf(domain::AggregateRef ref, base::WallTime as_of,
+                                                          base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::StatusOr<AggregateInfo>> Info(domain::AggregateRef ref, base::SteadyTime deadline) = 0;
+  // Not OK when the history broke off; a sink that stops ends it with OK.
+  virtual base::Task<absl::Status> History(HistoryQuery query, EventSink sink, base::SteadyTime deadline) = 0;
+
+  virtual std::vector<jetstream::StreamPtr> streams() const = 0;
+  virtual RepositoryStats stats() const = 0;
+};
+
+}  // namespace persistd::repository

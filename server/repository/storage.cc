@@ -1,0 +1,70 @@
+#include "server/repository/storage.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/domain/errors.h"
+
+namespace persistd::repository {
+
+using jetstream::StreamKind;
+using jetstream::StreamPtr;
+
+Storage::Storage(StorageOptions options, Connections connections)
+    : options_(std::move(options)),
+      connections_(connections),
+      publisher_(connections.writes),
+      reader_(connections.reads),
+      streams_({.max_streams = options_.max_streams, .event_stream_prefix = options_.event_stream_name},
+               connections.writes) {}
+
+jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind kind) const {
+  const bool events = kind == StreamKind::kEvents;
+  const auto declared = options_.types.find({ref.context, ref.aggregate});
+  const TypeOptions& type = declared != options_.types.end() ? declared->second : options_.defaults;
+  jetstream::StreamSpec spec;
+  spec.kind = kind;
+  spec.replicas = type.replicas;
+  spec.compression = type.compression;
+  spec.name = events ? options_.event_stream_name : options_.aggregate_stream_name;
+  spec.subjects = events ? "cim.events." : "cim.aggregates.";
+  // '+' cannot occur in a token, so `a-b`,`c` and `a`,`b-c` do not share a stream.
+  switch (options_.event_streams) {
+    case EventStreams::kPerAggregateType:
+      absl::StrAppend(&spec.name, "+", ref.context, "+", ref.aggregate);
+      absl::StrAppend(&spec.subjects, ref.context, ".", ref.aggregate, ".>");
+      break;
+    case EventStreams::kPerContext:
+      absl::StrAppend(&spec.name, "+", ref.context);
+      absl::StrAppend(&spec.subjects, ref.context, ".>");
+      break;
+    case EventStreams::kSingle:
+      absl::StrAppend(&spec.subjects, ">");
+      break;
+  }
+  return spec;
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
+  return streams_.Find(Spec(ref, StreamKind::kEvents), deadline);
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::FindState(domain::AggregateRef ref, base::SteadyTime deadline) {
+  return streams_.Find(Spec(ref, StreamKind::kState), deadline);
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
+  return Create(std::move(ref), StreamKind::kEvents, deadline);
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::CreateState(domain::AggregateRef ref, base::SteadyTime deadline) {
+  return Create(std::move(ref), StreamKind::kState, deadline);
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::Create(domain::AggregateRef ref, StreamKind kind,
+                                                      base::SteadyTime deadline) {
+  if (!options_.auto_create && !options_.types.contains({ref.context, ref.aggregate})) {
+    co_return domain::TypeNotDeclared(ref);
+  }
+  co_return co_await streams_.FindOrCreate(Spec(ref, kind), deadline);
+}
+
+}  // namespace persistd::repository

@@ -1,0 +1,77 @@
+// Which stream holds what, and the ways to reach it: what every part of the repository works on.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/task.h"
+#include "server/domain/aggregate_ref.h"
+#include "server/jetstream/connection.h"
+#include "server/jetstream/publisher.h"
+#include "server/jetstream/reader.h"
+#include "server/jetstream/streams.h"
+
+namespace persistd::repository {
+
+// How many streams the events are spread over.
+enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
+
+struct TypeOptions {
+  int replicas = 1;
+  std::string compression = "s2";
+};
+
+struct StorageOptions {
+  std::string event_stream_name = "CIM-EVENTS";
+  std::string aggregate_stream_name = "CIM-AGGREGATES";
+  EventStreams event_streams = EventStreams::kPerAggregateType;
+  bool auto_create = true;
+  int max_streams = 200;
+  TypeOptions defaults;
+  std::map<std::pair<std::string, std::string>, TypeOptions> types;  // Declared: (context, aggregate).
+};
+
+// Connections by what goes over them, so that a long read never delays the answer to a write. May be the same one.
+struct Connections {
+  jetstream::Connection* writes = nullptr;
+  jetstream::Connection* reads = nullptr;
+};
+
+// Thread-safe.
+class Storage {
+ public:
+  Storage(StorageOptions options, Connections connections);
+
+  // nullptr: no aggregate of this type was ever saved.
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> FindEvents(domain::AggregateRef ref, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> FindState(domain::AggregateRef ref, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateState(domain::AggregateRef ref, base::SteadyTime deadline);
+
+  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell.
+  static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) {
+    return stream.replicas > 1 ? jetstream::ReadFrom::kLeader : jetstream::ReadFrom::kAnyReplica;
+  }
+
+  jetstream::Publisher& publisher() { return publisher_; }
+  jetstream::Reader& reader() { return reader_; }
+  jetstream::Connection& writes() { return *connections_.writes; }
+  std::vector<jetstream::StreamPtr> streams() const { return streams_.known(); }
+
+ private:
+  jetstream::StreamSpec Spec(const domain::AggregateRef& ref, jetstream::StreamKind kind) const;
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> Create(domain::AggregateRef ref, jetstream::StreamKind kind,
+                                                          base::SteadyTime deadline);
+
+  const StorageOptions options_;
+  const Connections connections_;
+  jetstream::Publisher publisher_;
+  jetstream::Reader reader_;
+  jetstream::Streams streams_;
+};
+
+}  // namespace persistd::repository
