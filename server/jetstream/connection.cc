@@ -31,15 +31,16 @@ void Connection::Start() {
 }
 
 void Connection::Stop() {
-  std::shared_ptr<RawConnection> current;
+  std::shared_ptr<RawConnection> open;
   {
     base::MutexLock lock(mutex_);
     stopping_ = true;
     status_ = domain::ShuttingDown();
-    current = std::move(current_);
+    current_ = nullptr;
+    open = std::move(open_);
     stop_changed_.NotifyAll();
   }
-  if (current != nullptr) current->Close();
+  if (open != nullptr) open->Close();
   if (thread_.joinable()) thread_.join();
   FailPending(absl::UnknownError("the connection was closed"));
 }
@@ -71,6 +72,7 @@ base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector
     return promise.future();
   }
   absl::Status sent;
+  for (size_t i = 0; i < messages.size() && sent.ok(); ++i) sent = connection->CheckSendable(messages[i]);
   for (size_t i = 0; i < messages.size() && sent.ok(); ++i) {
     const bool last = i + 1 == messages.size();
     sent = connection->Publish(messages[i], last ? token : 0);
@@ -123,7 +125,15 @@ uint64_t Connection::connects() const {
 void Connection::Run() {
   while (true) {
     absl::StatusOr<std::shared_ptr<RawConnection>> connection = RawConnection::Connect(options_);
-    absl::Status refused = connection.ok() ? gate_(**connection) : connection.status();
+    absl::Status refused = connection.status();
+    if (refused.ok()) {
+      {
+        base::MutexLock lock(mutex_);
+        if (stopping_) break;
+        open_ = *connection;
+      }
+      refused = gate_(**connection);
+    }
     if (refused.ok()) {
       const std::string url = (*connection)->server_url();
       {
@@ -174,6 +184,7 @@ void Connection::SetDown(absl::Status why) {
   {
     base::MutexLock lock(mutex_);
     current_ = nullptr;
+    open_ = nullptr;
     if (stopping_) return;
     changed = status_ != why;
     status_ = why;

@@ -39,7 +39,8 @@ class Connection {
   void Stop();
 
   // Sends a request; the future is set with its first answer. Unavailable: not delivered. Unknown: it may have been
-  // delivered, now or later (no answer by the deadline, or the connection was lost).
+  // delivered, now or later (no answer by the deadline, or the connection was lost). OutOfRange, InvalidArgument: it
+  // cannot be sent, see RawConnection::CheckSendable.
   base::Future<absl::StatusOr<Message>> Request(const OutgoingMessage& message, base::SteadyTime deadline);
 
   // Sends all but the last message without asking for an answer, then the last one as a request; all in order over one
@@ -75,6 +76,7 @@ class Connection {
   base::CondVar stop_changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   absl::Status status_ GUARDED_BY(mutex_);
+  std::shared_ptr<RawConnection> open_ GUARDED_BY(mutex_);     // Before or after the gate; what Stop closes.
   std::shared_ptr<RawConnection> current_ GUARDED_BY(mutex_);  // nullptr while there is none that passed the gate.
   std::string server_url_ GUARDED_BY(mutex_);
   uint64_t connects_ GUARDED_BY(mutex_) = 0;

@@ -201,7 +201,7 @@ pid_t EmbeddedServer::pid() const {
 
 absl::Status EmbeddedServer::health() const {
   base::MutexLock lock(mutex_);
-  return health_;
+  return why_down_.empty() ? absl::OkStatus() : absl::UnavailableError(why_down_);
 }
 
 std::string EmbeddedServer::PathOf(absl::string_view name) const {
@@ -266,7 +266,7 @@ absl::StatusOr<std::unique_ptr<base::Process>> EmbeddedServer::Launch() {
                                          .on_exit = on_exit}));
   RETURN_IF_ERROR(store_lock_.SetHolder(process->pid()));
   RETURN_IF_ERROR(AwaitReady(*process, log));
-  SetHealth(process->pid(), absl::OkStatus());
+  SetRunning(process->pid());
   base::LogInfo("nats-server started", {{"version", binary_.version},
                                         {"pid", process->pid()},
                                         {"url", url_},
@@ -345,7 +345,7 @@ void EmbeddedServer::Supervise(std::unique_ptr<base::Process> process) {
                                                       "; its log ends with:\n", log.Tail())));
     process = Relaunch(failures);
   }
-  SetHealth(0, absl::UnavailableError("nats-server is stopped"));
+  SetDown("nats-server is stopped");
   Announce("stopped");
 }
 
@@ -365,9 +365,8 @@ std::unique_ptr<base::Process> EmbeddedServer::Relaunch(int& failures) {
 
 void EmbeddedServer::ReportFailure(int failures, const absl::Status& reason) {
   const bool crash_loop = failures >= kCrashLoop;
-  SetHealth(0, absl::UnavailableError(crash_loop ? absl::StrCat("nats-server failed ", failures,
-                                                                " times in a row, last: ", reason.message())
-                                                 : std::string(reason.message())));
+  SetDown(crash_loop ? absl::StrCat("nats-server failed ", failures, " times in a row, last: ", reason.message())
+                     : std::string(reason.message()));
   base::LogError(crash_loop ? "nats-server keeps failing" : "nats-server failed",
                  {{"reason", reason.message()},
                   {"failures_in_a_row", failures},
@@ -390,10 +389,16 @@ bool EmbeddedServer::WaitForEndOrStop(const base::Process& process) {
   return stopping_;
 }
 
-void EmbeddedServer::SetHealth(pid_t pid, absl::Status health) {
+void EmbeddedServer::SetRunning(pid_t pid) {
   base::MutexLock lock(mutex_);
   pid_ = pid;
-  health_ = std::move(health);
+  why_down_.clear();
+}
+
+void EmbeddedServer::SetDown(std::string why) {
+  base::MutexLock lock(mutex_);
+  pid_ = 0;
+  why_down_ = std::move(why);
 }
 
 void EmbeddedServer::Announce(absl::string_view event) const {

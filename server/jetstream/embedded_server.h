@@ -89,7 +89,8 @@ class EmbeddedServer {
   void ReportFailure(int failures, const absl::Status& reason);
   bool WaitForStopUntil(base::SteadyTime deadline);
   bool WaitForEndOrStop(const base::Process& process);
-  void SetHealth(pid_t pid, absl::Status health);
+  void SetRunning(pid_t pid);
+  void SetDown(std::string why);
   void Announce(absl::string_view event) const;
 
   const Options options_;
@@ -106,8 +107,8 @@ class EmbeddedServer {
   base::CondVar changed_;  // Stop was asked, or the server ended.
   bool stopping_ GUARDED_BY(mutex_) = false;
   pid_t pid_ GUARDED_BY(mutex_) = 0;
-  absl::Status health_ GUARDED_BY(mutex_);
-  base::Mutex stop_mutex_;  // Held while joining.
+  std::string why_down_ GUARDED_BY(mutex_);  // Empty while it runs.
+  base::Mutex stop_mutex_;                   // Held while joining.
   std::thread supervisor_ GUARDED_BY(stop_mutex_);
 };
 

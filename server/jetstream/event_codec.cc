@@ -3,9 +3,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/domain/subject.h"
@@ -17,10 +18,6 @@ using nlohmann::json;
 
 constexpr absl::string_view kMarker = "ce-persistd";
 constexpr absl::string_view kStateType = "state";
-
-// "NATS/1.0\r\n" and the empty line at the end.
-constexpr size_t kHeaderFrameBytes = 12;
-constexpr size_t kHeaderLineExtraBytes = 4;  // ": " and "\r\n".
 
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -62,11 +59,10 @@ class FieldReader {
     return *std::move(text);
   }
 
-  uint64_t Number(absl::string_view name) {
-    uint64_t number = 0;
-    const std::string text = Text(name, true);
-    if (!absl::SimpleAtoi(text, &number)) Fail(name, "is no number");
-    return number;
+  uint64_t Version(absl::string_view name) {
+    const uint64_t version = base::ParseDecimal(Text(name, true)).value_or(0);
+    if (version == 0) Fail(name, "is no number from 1 up");
+    return version;
   }
 
   base::WallTime Time(absl::string_view name) {
@@ -113,14 +109,14 @@ class FieldReader {
   // `1/3`: index 0 of 3.
   void CommitPart(absl::string_view name, uint32_t& index, uint32_t& size) {
     const std::vector<std::string> parts = absl::StrSplit(Text(name, true), '/');
-    uint32_t number = 0;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &number) || !absl::SimpleAtoi(parts[1], &size) ||
-        number < 1 || number > size || size > static_cast<uint32_t>(domain::kMaxEventsPerSave)) {
+    const uint64_t number = base::ParseDecimal(parts.front()).value_or(0);
+    const uint64_t count = base::ParseDecimal(parts.back()).value_or(0);
+    if (parts.size() != 2 || number < 1 || number > count || count > domain::kMaxEventsPerSave) {
       Fail(name, "is no `part/parts`");
-      index = 0, size = 1;
       return;
     }
-    index = number - 1;
+    index = static_cast<uint32_t>(number - 1);
+    size = static_cast<uint32_t>(count);
   }
 
   void Fail(absl::string_view name, absl::string_view what) {
@@ -178,12 +174,6 @@ std::optional<std::string> PercentDecode(absl::string_view text) {
   return out;
 }
 
-size_t HeaderBytes(const Headers& headers) {
-  size_t bytes = kHeaderFrameBytes;
-  for (const auto& [name, value] : headers.fields()) bytes += name.size() + value.size() + kHeaderLineExtraBytes;
-  return bytes;
-}
-
 OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
                             const AggregateLabels* labels) {
   OutgoingMessage message;
@@ -230,7 +220,7 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
   std::optional<domain::ParsedEventSubject> subject = domain::ParseEventSubject(message.subject);
   if (!subject.has_value()) {
-    return absl::DataLossError(absl::StrCat("subject ", message.subject, " is not one of an event"));
+    return absl::DataLossError(absl::StrCat("subject ", absl::CHexEscape(message.subject), " is not one of an event"));
   }
   event.ref = std::move(subject->ref);
   event.type = std::move(subject->type);
@@ -239,9 +229,10 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   event.event_id = reader.Text("ce-id", true);
   event.time = reader.Time("ce-time");
   event.recorded_time = reader.Time("ce-recordedtime");
-  event.version = reader.Number("ce-aggregateversion");
+  event.version = reader.Version("ce-aggregateversion");
   event.commit_id = reader.Text("ce-commitid", true);
   reader.CommitPart("ce-commitpart", event.commit_index, event.commit_size);
+  if (event.commit_index >= event.version) reader.Fail("ce-commitpart", "does not fit the event's version");
   event.metadata.correlation_id = reader.Text("ce-correlationid", false);
   event.metadata.causation_id = reader.Text("ce-causationid", false);
   event.metadata.actor = reader.Text("ce-actor", false);
@@ -289,13 +280,13 @@ absl::StatusOr<domain::StateRecord> DecodeState(Message message) {
   if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
   std::optional<domain::ParsedStateSubject> subject = domain::ParseStateSubject(message.subject);
   if (!subject.has_value()) {
-    return absl::DataLossError(absl::StrCat("subject ", message.subject, " is not one of a state"));
+    return absl::DataLossError(absl::StrCat("subject ", absl::CHexEscape(message.subject), " is not one of a state"));
   }
   state.ref = std::move(subject->ref);
   state.schema_version = subject->schema_version;
   state.sequence = message.sequence;
   state.recorded_time = reader.Time("ce-time");
-  state.version = reader.Number("ce-aggregateversion");
+  state.version = reader.Version("ce-aggregateversion");
   state.commit_id = reader.Text("ce-commitid", true);
   state.cid = reader.Text("ce-cid", false);
   RETURN_IF_ERROR(reader.status());

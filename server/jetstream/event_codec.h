@@ -24,7 +24,8 @@ struct AggregateLabels {
   bool operator==(const AggregateLabels&) const = default;
 };
 
-// batch_index: of this message in its publish. labels: nullptr except for the last event of a save.
+// Texts must be UTF-8, the content type printable ASCII without spaces at its ends. batch_index: of this message in its
+// publish. labels: nullptr except for the last event of a save.
 OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
                             const AggregateLabels* labels);
 
@@ -42,9 +43,6 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message);
 
 OutgoingMessage EncodeState(const domain::StateRecord& state);
 absl::StatusOr<domain::StateRecord> DecodeState(Message message);
-
-// Bytes that the headers of a message take on the wire.
-size_t HeaderBytes(const Headers& headers);
 
 // As CloudEvents encodes attribute values in headers: bytes outside printable ASCII, space, `"` and `%` become %XX.
 std::string PercentEncode(absl::string_view text);

@@ -29,6 +29,15 @@ class Headers {
   std::vector<std::pair<std::string, std::string>> fields_;
 };
 
+// Bytes that the headers of a message take on the wire.
+inline size_t HeaderBytes(const Headers& headers) {
+  constexpr size_t kFrameBytes = 12;      // "NATS/1.0\r\n" and the empty line at the end.
+  constexpr size_t kLineExtraBytes = 4;   // ": " and "\r\n".
+  size_t bytes = kFrameBytes;
+  for (const auto& [name, value] : headers.fields()) bytes += name.size() + value.size() + kLineExtraBytes;
+  return bytes;
+}
+
 struct OutgoingMessage {
   std::string subject;
   Headers headers;

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/base/decimal.h"
 
 namespace persistd::jetstream {
 namespace {
@@ -25,10 +26,10 @@ std::string JoinSteps(const std::vector<uint64_t>& steps) {
 bool AppendSteps(absl::string_view text, std::vector<uint64_t>& steps) {
   for (const absl::string_view item : absl::StrSplit(text, ',')) {
     const std::vector<absl::string_view> parts = absl::StrSplit(item, 'x');
-    uint64_t step = 0;
-    uint64_t run = 1;
-    if (parts.size() > 2 || !absl::SimpleAtoi(parts[0], &step) || step == 0) return false;
-    if (parts.size() == 2 && (!absl::SimpleAtoi(parts[1], &run) || run < 2)) return false;
+    if (parts.size() > 2) return false;
+    const uint64_t step = base::ParseDecimal(parts[0]).value_or(0);
+    const uint64_t run = parts.size() == 1 ? 1 : base::ParseDecimal(parts[1]).value_or(0);
+    if (step == 0 || run == 0 || (parts.size() == 2 && run == 1)) return false;
     if (run > kMaxBackPointers || steps.size() + run > kMaxBackPointers) return false;
     steps.insert(steps.end(), run, step);
   }
@@ -45,7 +46,38 @@ bool Descend(uint64_t from, const std::vector<uint64_t>& steps, std::vector<uint
   return true;
 }
 
+// `pointers.back` is complete.
+bool DecodeSkips(absl::string_view text, uint64_t version, uint64_t sequence, Pointers& pointers) {
+  const std::vector<uint64_t> targets = SkipTargets(version);
+  if (targets.empty()) return text.empty();
+  const std::vector<absl::string_view> items = absl::StrSplit(text, ',');
+  if (items.size() != targets.size()) return false;
+  uint64_t previous = pointers.back.back();
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(items[i], ':');
+    if (parts.size() != 2 || base::ParseDecimal(parts[0]) != targets[i]) return false;
+    const bool distance = absl::StartsWith(parts[1], "-");
+    const uint64_t number = base::ParseDecimal(parts[1].substr(distance ? 1 : 0)).value_or(0);
+    if (number == 0 || (distance && number >= sequence)) return false;
+    const uint64_t place = distance ? sequence - number : number;
+    if (place >= previous) return false;
+    previous = place;
+    pointers.skip.push_back({.version = targets[i], .sequence = place});
+  }
+  return true;
+}
+
 }  // namespace
+
+std::vector<uint64_t> SkipTargets(uint64_t version) {
+  std::vector<uint64_t> targets;
+  for (const uint64_t level : kSkipLevels) {
+    const uint64_t target = (version - 1) / level * level;
+    if (target == 0 || version - target <= kMaxBackPointers) continue;
+    if (targets.empty() || targets.back() != target) targets.push_back(target);
+  }
+  return targets;
+}
 
 PlacePointers NextPointers(uint64_t version, EventPlace place, const PlacePointers& pointers) {
   PlacePointers next;
@@ -53,14 +85,10 @@ PlacePointers NextPointers(uint64_t version, EventPlace place, const PlacePointe
   for (size_t i = 0; i < pointers.back.size() && next.back.size() < kMaxBackPointers; ++i) {
     next.back.push_back(pointers.back[i]);
   }
-  // The event after `version` has version `version + 1`; a multiple it must still reach is `version` itself, or was
-  // already within reach of `version`.
-  for (const uint64_t level : kSkipLevels) {
-    const uint64_t target = version / level * level;
-    if (target == 0 || version + 1 - target <= kMaxBackPointers) continue;
-    if (!next.skip.empty() && next.skip.back().version == target) continue;
+  // Every target was already within reach of `version`: it either just left the 32, or is a skip target there too.
+  for (const uint64_t target : SkipTargets(version + 1)) {
     const uint64_t distance = version - target;
-    if (distance >= 1 && distance <= pointers.back.size()) {
+    if (distance <= pointers.back.size()) {
       next.skip.push_back({.version = target, .place = pointers.back[distance - 1]});
       continue;
     }
@@ -119,9 +147,8 @@ std::optional<Pointers> DecodePointers(absl::string_view back, absl::string_view
   }
   if (!absolute.empty()) {
     const size_t comma = absolute.find(',');
-    uint64_t first = 0;
-    if (!absl::SimpleAtoi(absolute.substr(0, comma), &first) || first == 0) return std::nullopt;
-    if (first >= (pointers.back.empty() ? sequence : pointers.back.back())) return std::nullopt;
+    const uint64_t first = base::ParseDecimal(absolute.substr(0, comma)).value_or(0);
+    if (first == 0 || first >= (pointers.back.empty() ? sequence : pointers.back.back())) return std::nullopt;
     pointers.back.push_back(first);
     if (comma != absl::string_view::npos) {
       std::vector<uint64_t> steps;
@@ -129,24 +156,7 @@ std::optional<Pointers> DecodePointers(absl::string_view back, absl::string_view
     }
   }
   if (pointers.back.size() != std::min<uint64_t>(version - 1, kMaxBackPointers)) return std::nullopt;
-  if (skip.empty()) return pointers;
-  uint64_t previous = version - pointers.back.size();
-  for (const absl::string_view item : absl::StrSplit(skip, ',')) {
-    const std::vector<absl::string_view> parts = absl::StrSplit(item, ':');
-    SkipPointer pointer;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &pointer.version) || parts[1].empty()) return std::nullopt;
-    const bool distance = parts[1][0] == '-';
-    if (!absl::SimpleAtoi(parts[1].substr(distance ? 1 : 0), &pointer.sequence)) return std::nullopt;
-    if (distance) {
-      if (pointer.sequence >= sequence) return std::nullopt;
-      pointer.sequence = sequence - pointer.sequence;
-    }
-    if (pointer.version == 0 || pointer.version >= previous || pointer.sequence == 0 || pointer.sequence >= sequence) {
-      return std::nullopt;
-    }
-    previous = pointer.version;
-    pointers.skip.push_back(pointer);
-  }
+  if (!DecodeSkips(skip, version, sequence, pointers)) return std::nullopt;
   return pointers;
 }
 

@@ -2,8 +2,8 @@
 // by direct gets, however far apart its events are. Pure, thread-safe.
 //
 // Event `v` points to the up to 32 events before it, and to the last event before it whose version is a multiple of
-// 1024, of 32,768 and of 1,048,576 (where that is not among the 32). So a history of n events is collected in n/32
-// steps, and any version is found in O(log n) steps.
+// 1024, of 32,768 and of 1,048,576 (where that is not among the 32; one that serves several levels is named once). So a
+// history of n events is collected in n/32 steps, and any version is found in at most 32 steps for each level.
 //
 // An event's own sequence is not known when it is published, but events of one batch get consecutive ones. So a pointer
 // into the same batch is a distance from the event's own sequence, every other one an absolute sequence.
@@ -12,6 +12,7 @@
 // the one before; sequences likewise: the first one absolute, then steps down. `kxN` stands for the step k, N times.
 // Example: `1x2;8120,20` at sequence 9000 = 8999, 8998, 8120, 8100.
 // ce-skippointers: `version:sequence` or `version:-distance`, comma-separated, highest version first.
+// Numbers are decimal, without signs, spaces and leading zeros; a run has N of at least 2.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,9 @@ struct PlacePointers {
   std::vector<SkipPlace> skip;  // Descending versions.
 };
 
+// The versions that skip pointers of `version` lead to: descending, each once.
+std::vector<uint64_t> SkipTargets(uint64_t version);
+
 // The pointers of the event after (version, place, pointers).
 PlacePointers NextPointers(uint64_t version, EventPlace place, const PlacePointers& pointers);
 
@@ -60,7 +64,7 @@ struct SkipPointer {
 // Pointers as read from a stored event: all sequences absolute.
 struct Pointers {
   std::vector<uint64_t> back;  // back[i]: version - 1 - i. Strictly descending.
-  std::vector<SkipPointer> skip;
+  std::vector<SkipPointer> skip;  // Goes on strictly descending, by SkipTargets.
 
   bool operator==(const Pointers&) const = default;
 };

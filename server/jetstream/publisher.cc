@@ -90,6 +90,12 @@ base::Task<PublishOutcome> Publisher::Publish(std::string stream, std::vector<Ou
   absl::StatusOr<Message> answer = co_await connection_->RequestBatch(messages, deadline);
   if (!answer.ok()) {
     if (absl::IsUnknown(answer.status())) co_return Outcome(Kind::kUnknown, answer.status());
+    if (absl::IsOutOfRange(answer.status())) {
+      co_return Outcome(Kind::kRefused, domain::StorageUnsuitable(answer.status().message()));
+    }
+    if (absl::IsInvalidArgument(answer.status())) {
+      co_return Outcome(Kind::kRefused, domain::Internal(answer.status().message()));
+    }
     const bool ours = domain::GetErrorDetail(answer.status()).has_value();
     co_return Outcome(Kind::kNotStored, ours ? answer.status() : domain::NatsUnavailable(answer.status().message()));
   }

@@ -128,6 +128,23 @@ RawConnection::~RawConnection() {
   natsConnection_Destroy(connection_);
 }
 
+absl::Status RawConnection::CheckSendable(const OutgoingMessage& message) const {
+  if (message.subject.empty() || message.subject.find_first_of(" \t\r\n") != std::string::npos) {
+    return absl::InvalidArgumentError("a subject must be one word");
+  }
+  for (const auto& [name, value] : message.headers.fields()) {
+    if (name.empty() || name.find_first_of(": \t\r\n") != std::string::npos || value.empty() ||
+        value.find_first_of("\r\n") != std::string::npos) {
+      return absl::InvalidArgumentError("a header must have a one-word name and one line of value");
+    }
+  }
+  const size_t bytes = (message.headers.fields().empty() ? 0 : HeaderBytes(message.headers)) + message.data.size();
+  const int64_t limit = natsConnection_GetMaxPayload(connection_);
+  if (limit <= 0 || bytes <= static_cast<size_t>(limit)) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat("a message of ", bytes, " bytes with its headers is over the ", limit,
+                                            " that the NATS server takes (its max_payload)"));
+}
+
 absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t reply_token) {
   const std::string reply = reply_token == 0 ? "" : absl::StrCat(inbox_prefix_, reply_token);
   natsMsg* raw = nullptr;
@@ -179,12 +196,12 @@ absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& messag
   while (true) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return absl::UnknownError(absl::StrCat("no answer to ", message.subject));
+    if (left.count() <= 0) return absl::UnknownError("no answer in time");
     absl::StatusOr<Reply> reply = NextReply(left);
     if (absl::IsNotFound(reply.status())) continue;
     if (!reply.ok()) return reply.status();
     if (reply->token != kSyncToken) continue;
-    if (reply->no_responders) return absl::UnavailableError(absl::StrCat("nobody answers ", message.subject));
+    if (reply->no_responders) return absl::UnavailableError("nobody answers (is JetStream on?)");
     return std::move(reply->message);
   }
 }
@@ -194,7 +211,11 @@ void RawConnection::Close() { natsConnection_Close(connection_); }
 std::string RawConnection::server_url() const {
   char url[256] = "";
   if (natsConnection_GetConnectedUrl(connection_, url, sizeof(url)) != NATS_OK) return "";
-  return url;
+  std::string text = url;
+  const size_t scheme = text.find("://");
+  const size_t at = text.rfind('@');
+  if (scheme != std::string::npos && at != std::string::npos && at > scheme) text.erase(scheme + 3, at - scheme - 2);
+  return text;
 }
 
 }  // namespace persistd::jetstream

@@ -44,7 +44,11 @@ class RawConnection {
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
 
-  // Hands the message to the connection's buffer. reply_token 0: no answer is asked for. Unavailable: it was not sent and
+  // OK when `message` can be sent at all. OutOfRange: it is over the server's max_payload. InvalidArgument: its subject or
+  // a header would break the protocol's lines, which nats.c does not check.
+  absl::Status CheckSendable(const OutgoingMessage& message) const;
+
+  // Hands the message, which CheckSendable accepts, to the connection's buffer. reply_token 0: no answer is asked for. Unavailable: it was not sent and
   // never will be. Unknown: it may or may not have been sent.
   absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token);
 
@@ -57,6 +61,7 @@ class RawConnection {
   // Makes NextReply fail, now and later.
   void Close();
 
+  // Without credentials.
   std::string server_url() const;
 
  private:

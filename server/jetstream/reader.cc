@@ -71,40 +71,51 @@ absl::StatusOr<std::optional<Message>> ParseMessageGet(const std::string& data) 
   return std::optional<Message>(std::move(message));
 }
 
-base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
-                                                       base::SteadyTime deadline) {
+base::Future<absl::StatusOr<Message>> Reader::Start(const std::string& stream, std::string query, ReadFrom from,
+                                                    base::SteadyTime deadline) {
   OutgoingMessage request;
-  request.subject = absl::StrCat("$JS.API.DIRECT.GET.", stream);
-  request.data = absl::StrCat("{\"seq\":", sequence, "}");
+  const bool direct = from == ReadFrom::kAnyReplica;
+  request.subject = absl::StrCat(direct ? "$JS.API.DIRECT.GET." : "$JS.API.STREAM.MSG.GET.", stream);
+  request.data = std::move(query);
   return connection_->Request(request, deadline);
 }
 
-absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
-                                                         base::SteadyTime deadline) {
+absl::StatusOr<std::optional<Message>> Reader::Finish(absl::StatusOr<Message> answer, const std::string& stream,
+                                                      ReadFrom from, base::SteadyTime deadline) {
   absl::Status failed = answer.status();
   if (answer.ok()) {
-    absl::StatusOr<std::optional<Message>> message = ParseDirectGet(*std::move(answer));
+    absl::StatusOr<std::optional<Message>> message =
+        from == ReadFrom::kAnyReplica ? ParseDirectGet(*std::move(answer)) : ParseMessageGet(answer->data);
     if (message.ok()) return message;
     failed = message.status();
   }
   return ReadError(failed, absl::StrCat("reading stream ", stream), deadline);
 }
 
+base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
+                                                       base::SteadyTime deadline) {
+  return Start(stream, absl::StrCat("{\"seq\":", sequence, "}"), ReadFrom::kAnyReplica, deadline);
+}
+
+absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
+                                                         base::SteadyTime deadline) {
+  return Finish(std::move(answer), stream, ReadFrom::kAnyReplica, deadline);
+}
+
+base::Future<absl::StatusOr<Message>> Reader::StartLast(const std::string& stream, const std::string& filter,
+                                                        ReadFrom from, base::SteadyTime deadline) {
+  return Start(stream, Query({{"last_by_subj", filter}}), from, deadline);
+}
+
+absl::StatusOr<std::optional<Message>> Reader::FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
+                                                          ReadFrom from, base::SteadyTime deadline) {
+  return Finish(std::move(answer), stream, from, deadline);
+}
+
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Ask(std::string stream, std::string query, ReadFrom from,
                                                                base::SteadyTime deadline) {
-  const bool direct = from == ReadFrom::kAnyReplica;
-  OutgoingMessage request;
-  request.subject = absl::StrCat(direct ? "$JS.API.DIRECT.GET." : "$JS.API.STREAM.MSG.GET.", stream);
-  request.data = std::move(query);
-  absl::StatusOr<Message> answer = co_await connection_->Request(request, deadline);
-  if (direct) co_return FinishGet(std::move(answer), stream, deadline);
-  absl::Status failed = answer.status();
-  if (answer.ok()) {
-    absl::StatusOr<std::optional<Message>> message = ParseMessageGet(answer->data);
-    if (message.ok()) co_return message;
-    failed = message.status();
-  }
-  co_return ReadError(failed, absl::StrCat("reading stream ", stream), deadline);
+  absl::StatusOr<Message> answer = co_await Start(stream, std::move(query), from, deadline);
+  co_return Finish(std::move(answer), stream, from, deadline);
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Get(std::string stream, uint64_t sequence, ReadFrom from,

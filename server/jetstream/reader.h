@@ -29,6 +29,12 @@ class Reader {
   absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
                                                    base::SteadyTime deadline);
 
+  // The same for the last message whose subject matches `filter`.
+  base::Future<absl::StatusOr<Message>> StartLast(const std::string& stream, const std::string& filter, ReadFrom from,
+                                                  base::SteadyTime deadline);
+  absl::StatusOr<std::optional<Message>> FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
+                                                    ReadFrom from, base::SteadyTime deadline);
+
   base::Task<absl::StatusOr<std::optional<Message>>> Get(std::string stream, uint64_t sequence, ReadFrom from,
                                                          base::SteadyTime deadline);
   // The last message whose subject matches `filter`.
@@ -40,6 +46,10 @@ class Reader {
                                                           base::SteadyTime deadline);
 
  private:
+  base::Future<absl::StatusOr<Message>> Start(const std::string& stream, std::string query, ReadFrom from,
+                                              base::SteadyTime deadline);
+  absl::StatusOr<std::optional<Message>> Finish(absl::StatusOr<Message> answer, const std::string& stream,
+                                                ReadFrom from, base::SteadyTime deadline);
   base::Task<absl::StatusOr<std::optional<Message>>> Ask(std::string stream, std::string query, ReadFrom from,
                                                          base::SteadyTime deadline);
 

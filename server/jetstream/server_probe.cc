@@ -92,8 +92,10 @@ absl::StatusOr<ServerFacts> ProbeServer(RawConnection& connection) {
   }
   facts.api_level = static_cast<uint32_t>(UnsignedField(ObjectField(account.body, "api"), "level"));
   if (facts.api_level < kLeastApiLevel) {
-    return domain::StorageUnsuitable(absl::StrCat("the NATS server speaks JetStream API level ", facts.api_level,
-                                                  " and is too old: install nats-server 2.12.14 or newer"));
+    // Servers tell their version only since they have levels.
+    return domain::StorageUnsuitable(absl::StrCat("the NATS server is nats-server ",
+                                                  facts.api_level == 0 ? "2.10 or older" : "2.11", " (JetStream API level ",
+                                                  facts.api_level, "), too old: install nats-server 2.12.14 or newer"));
   }
   const std::string id = base::NewUuidV7(base::Clock::System().WallNow());
   const std::string stream = absl::StrCat("persistd_probe_", id);
@@ -116,7 +118,7 @@ absl::StatusOr<ServerFacts> ProbeServer(RawConnection& connection) {
   } else {
     suitable = ProbeBatches(connection, stream, prefix);
   }
-  // If this fails the stream stays for max_age, empty and harmless; the connection will show the reason soon enough.
+  // If this fails a small stream stays behind, empty after max_age; the connection will show the reason soon enough.
   Call(connection, absl::StrCat("$JS.API.STREAM.DELETE.", stream), "").IgnoreError();
   RETURN_IF_ERROR(suitable);
   return facts;

@@ -65,6 +65,8 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
   demand(BoolField(config, "allow_atomic"), "allow_atomic must be on");
   demand(BoolField(config, "allow_direct"), "allow_direct must be on");
   demand(!BoolField(config, "sealed"), "it must not be sealed");
+  demand(!BoolField(config, "no_ack"), "no_ack must be off, or no save would be answered");
+  demand(!BoolField(config, "allow_msg_counter"), "it must not hold counters");
   demand(StringField(config, "persist_mode") != "async", "persist_mode must not be async");
   demand(!HasItems(config, "mirror") && !HasItems(config, "sources"), "it must be neither a mirror nor have sources");
   demand(!HasItems(config, "subject_transform"), "it must not transform subjects");
@@ -74,6 +76,7 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
     demand(BoolField(config, "deny_purge"), "deny_purge must be on");
   } else {
     demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
+    demand(!BoolField(config, "discard_new_per_subject"), "discard_new_per_subject must be off, or no state would change");
   }
   return absl::StrJoin(wrong, "; ");
 }
@@ -85,7 +88,7 @@ StreamPtr Streams::Remembered(const std::string& name) const {
   return found != known_.end() && found->second.connection == connection ? found->second.stream : nullptr;
 }
 
-absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const StreamSpec& spec) {
+absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const StreamSpec& spec, uint64_t connection) {
   const json& config = ObjectField(info, "config");
   if (const std::string wrong = UnsuitableBecause(config, spec); !wrong.empty()) {
     return domain::StorageUnsuitable(
@@ -99,7 +102,6 @@ absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const Stre
   stream->name = spec.name;
   stream->incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
   stream->replicas = static_cast<int>(UnsignedField(config, "num_replicas"));
-  const uint64_t connection = connection_->connects();
   base::MutexLock lock(mutex_);
   known_[spec.name] = Known{.stream = stream, .connection = connection};
   return stream;
@@ -107,6 +109,7 @@ absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const Stre
 
 base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::SteadyTime deadline) {
   if (StreamPtr known = Remembered(spec.name); known != nullptr) co_return known;
+  const uint64_t connection = connection_->connects();
   absl::StatusOr<ApiAnswer> answer =
       co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", spec.name), "", deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", spec.name), deadline);
@@ -115,24 +118,26 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::Stead
     co_return domain::NatsUnavailable(
         absl::StrCat("looking for stream ", spec.name, ": ", answer->error->ToString()));
   }
-  co_return CheckAndRemember(answer->body, spec);
+  co_return CheckAndRemember(answer->body, spec, connection);
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Streams::FindOrCreate(StreamSpec spec, base::SteadyTime deadline) {
   absl::StatusOr<StreamPtr> found = co_await Find(spec, deadline);
   if (!found.ok() || *found != nullptr) co_return found;
-  CO_RETURN_IF_ERROR(co_await CheckRoomForOneMore(deadline));
+  // The states follow the events, one stream for each of theirs.
+  if (spec.kind == StreamKind::kEvents) CO_RETURN_IF_ERROR(co_await CheckRoomForOneMore(deadline));
   co_return co_await Create(std::move(spec), deadline);
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::SteadyTime deadline) {
   const std::string what = absl::StrCat("creating stream ", spec.name);
+  const uint64_t connection = connection_->connects();
   absl::StatusOr<ApiAnswer> answer = co_await CallApi(
       *connection_, absl::StrCat("$JS.API.STREAM.CREATE.", spec.name), CreateRequest(spec).dump(), deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), what, deadline);
   if (!answer->error.has_value()) {
     base::LogInfo("stream created", {{"stream", spec.name}, {"replicas", spec.replicas}});
-    co_return CheckAndRemember(answer->body, spec);
+    co_return CheckAndRemember(answer->body, spec, connection);
   }
   switch (answer->error->err_code) {
     case kErrStreamNameInUse: {
@@ -148,6 +153,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
     case 10074:  // Replicas > 1 without a cluster.
       co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
     case 10023:
+    case 10027:  // The account's max_streams.
     case 10028:
     case 10047:
       co_return domain::StorageFull(absl::StrCat(what, ": ", answer->error->ToString()));

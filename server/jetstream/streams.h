@@ -63,11 +63,12 @@ class Streams {
  private:
   struct Known {
     StreamPtr stream;
-    uint64_t connection = 0;  // Connection::connects() when it was looked at.
+    uint64_t connection = 0;  // Connection::connects() when it was asked for.
   };
 
   StreamPtr Remembered(const std::string& name) const;
-  absl::StatusOr<StreamPtr> CheckAndRemember(const nlohmann::json& info, const StreamSpec& spec);
+  // connection: Connection::connects() when `info` was asked for.
+  absl::StatusOr<StreamPtr> CheckAndRemember(const nlohmann::json& info, const StreamSpec& spec, uint64_t connection);
   base::Task<absl::StatusOr<StreamPtr>> Create(StreamSpec spec, base::SteadyTime deadline);
   base::Task<absl::Status> CheckRoomForOneMore(base::SteadyTime deadline);
 

@@ -1,0 +1,56 @@
+// One save at a time for each aggregate of this daemon, first come first served. Thread-safe.
+//
+// This is for speed, not for safety (JetStream's check gives that): saves of one aggregate that race each other to the
+// stream would only conflict.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/future.h"
+#include "server/base/mutex.h"
+#include "server/base/task.h"
+#include "server/domain/aggregate_ref.h"
+
+namespace persistd::repository {
+
+class AggregateLocks {
+ public:
+  // Holds the lock until destroyed. The locks must outlive it.
+  class Guard {
+   public:
+    Guard(AggregateLocks* locks, domain::AggregateRef ref) : locks_(locks), ref_(std::move(ref)) {}
+    Guard(Guard&& other) noexcept : locks_(std::exchange(other.locks_, nullptr)), ref_(std::move(other.ref_)) {}
+    Guard& operator=(Guard&&) = delete;
+    ~Guard() {
+      if (locks_ != nullptr) locks_->Release(ref_);
+    }
+
+   private:
+    AggregateLocks* locks_;
+    domain::AggregateRef ref_;
+  };
+
+  // `executor` keeps deadlines and wakes waiters, so that a long queue does not grow one thread's stack.
+  explicit AggregateLocks(base::Executor* executor) : executor_(executor) {}
+
+  // Unavailable (OVERLOADED) when the lock is not free by the deadline: nothing was done yet.
+  base::Task<absl::StatusOr<Guard>> Acquire(domain::AggregateRef ref, base::SteadyTime deadline);
+
+ private:
+  using Waiter = base::Promise<bool>;  // True: has the lock. False: waited too long.
+
+  void Release(const domain::AggregateRef& ref);
+
+  base::Executor* const executor_;
+  base::Mutex mutex_;
+  // Locked aggregates, and who waits for them.
+  std::map<domain::AggregateRef, std::deque<Waiter>> locked_ GUARDED_BY(mutex_);
+};
+
+}  // namespace persistd::repository

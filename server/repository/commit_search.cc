@@ -1,0 +1,116 @@
+#include "server/repository/commit_search.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/base/uuid.h"
+#include "server/domain/errors.h"
+
+namespace persistd::repository {
+namespace {
+
+CommitWindow::Commit CommitOf(const domain::RecordedEvent& end) {
+  return {.id_hash = CommitWindow::Hash(end.commit_id),
+          .last_version = end.version,
+          .recorded_time = end.recorded_time};
+}
+
+uint64_t FirstVersion(const domain::RecordedEvent& event) { return event.version - event.commit_index; }
+
+}  // namespace
+
+base::Task<absl::StatusOr<std::optional<domain::RecordedEvent>>> CommitSearch::At(domain::AggregateRef ref, Head head,
+                                                                                  std::string commit_id,
+                                                                                  uint64_t version,
+                                                                                  base::SteadyTime deadline) {
+  if (head.version < version) co_return std::nullopt;
+  EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
+                      co_await history_->EventAt(ref, head.stream, std::move(from), version, deadline));
+  if (decoded.event.commit_id != commit_id || decoded.event.commit_index != 0) co_return std::nullopt;
+  co_return std::move(decoded.event);
+}
+
+base::Task<absl::Status> CommitSearch::VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
+                                                    CommitVisitor visitor, base::SteadyTime deadline) {
+  const EventVisitor visit = [&visitor](domain::RecordedEvent event) -> base::Task<bool> {
+    co_return !event.ends_commit() || visitor(event);
+  };
+  const History::Range range{.first = first, .last = last, .reverse = true};
+  co_return co_await history_->Visit(std::move(ref), std::move(head), range, visit, deadline);
+}
+
+base::Task<absl::Status> CommitSearch::CatchUp(domain::AggregateRef ref, Head head, CommitWindow& window,
+                                               base::SteadyTime deadline) {
+  if (window.last_version() > head.version || head.version - window.last_version() > CommitWindow::kMaxCommits) {
+    window = CommitWindow::After(head.version);
+    co_return absl::OkStatus();
+  }
+  std::vector<CommitWindow::Commit> missed;
+  const CommitVisitor note = [&missed](const domain::RecordedEvent& end) {
+    missed.push_back(CommitOf(end));
+    return true;
+  };
+  const uint64_t last = head.version;
+  CO_RETURN_IF_ERROR(
+      co_await VisitCommits(std::move(ref), std::move(head), window.last_version() + 1, last, note, deadline));
+  for (auto commit = missed.rbegin(); commit != missed.rend(); ++commit) window.Append(*commit);
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domain::AggregateRef ref, Head head,
+                                                                           std::string commit_id, CommitWindow& window,
+                                                                           base::SteadyTime deadline) {
+  if (head.version == 0) co_return std::nullopt;
+  const std::optional<base::WallTime> made = base::UuidV7Time(commit_id);
+  // Nothing before these can be the save.
+  const base::WallTime since = made.has_value() ? *made - kClockSkew : base::WallTime::min();
+  const uint64_t least_version =
+      made.has_value() ? 1 : std::max<uint64_t>(1, head.version - std::min(head.version, kSearchedEvents) + 1);
+  if (head.recorded_time < since) co_return std::nullopt;
+
+  const uint64_t hash = CommitWindow::Hash(commit_id);
+  if (const std::optional<uint64_t> end = window.Find(hash, since); end.has_value()) {
+    EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+    CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
+                        co_await history_->EventAt(ref, head.stream, std::move(from), *end, deadline));
+    if (decoded.event.commit_id == commit_id) co_return FirstVersion(decoded.event);
+  }
+  if (window.CoversSince(since) || window.first_version() <= least_version) co_return std::nullopt;
+
+  std::optional<uint64_t> found;
+  const CommitVisitor visit = [&](const domain::RecordedEvent& end) {
+    if (end.commit_id == commit_id) found = FirstVersion(end);
+    window.Prepend(CommitOf(end), FirstVersion(end));
+    return !found.has_value() && end.recorded_time >= since;
+  };
+  const uint64_t last = window.first_version() - 1;
+  CO_RETURN_IF_ERROR(co_await VisitCommits(std::move(ref), std::move(head), least_version, last, visit, deadline));
+  co_return found;
+}
+
+absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored) {
+  const auto reused = [&command](absl::string_view difference) {
+    return domain::RequestIdReused(command.ref, command.request_id, difference);
+  };
+  if (command.events.size() != stored.size()) {
+    return reused(absl::StrCat("it had ", stored.size(), " events, not ", command.events.size()));
+  }
+  for (size_t i = 0; i < stored.size(); ++i) {
+    const domain::RecordedEvent& before = stored[i].event;
+    const SaveEvent& asked = command.events[i];
+    domain::EventMetadata metadata = asked.event.metadata;
+    metadata.traceparent = before.metadata.traceparent;  // A retry is traced anew.
+    const bool same = asked.event.type == before.type && asked.event.schema_version == before.schema_version &&
+                      asked.event.payload == before.payload && metadata == before.metadata &&
+                      (!asked.has_event_id || asked.event.event_id == before.event_id) &&
+                      (!asked.has_time || asked.event.time == before.time);
+    if (!same) return reused(absl::StrCat("events[", i, "] differs"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace persistd::repository

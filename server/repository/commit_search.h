@@ -1,0 +1,55 @@
+// Finds out whether a save was stored before, by its commit id. Thread-safe.
+#pragma once
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/base/clock.h"
+#include "server/base/task.h"
+#include "server/repository/commit_window.h"
+#include "server/repository/head.h"
+#include "server/repository/history.h"
+#include "server/repository/repository.h"
+
+namespace persistd::repository {
+
+class CommitSearch {
+ public:
+  // A save whose UUIDv7 request id was made at T may have been recorded from T less this on, by another machine's clock.
+  static constexpr std::chrono::minutes kClockSkew{5};
+  // How many events are searched for an id that carries no time.
+  static constexpr uint64_t kSearchedEvents = 1000;
+
+  explicit CommitSearch(History* history) : history_(history) {}
+
+  // The first event of the save with this id, if that save begins at `version`; the only place for a save that expected
+  // version - 1.
+  base::Task<absl::StatusOr<std::optional<domain::RecordedEvent>>> At(domain::AggregateRef ref, Head head,
+                                                                      std::string commit_id, uint64_t version,
+                                                                      base::SteadyTime deadline);
+
+  // The first version of the save with this id, wherever it is; nullopt: it was not stored. Extends `window`, which
+  // ends at head.version, as far as it has to look.
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> Anywhere(domain::AggregateRef ref, Head head,
+                                                               std::string commit_id, CommitWindow& window,
+                                                               base::SteadyTime deadline);
+
+  // Extends `window` to head.version.
+  base::Task<absl::Status> CatchUp(domain::AggregateRef ref, Head head, CommitWindow& window,
+                                   base::SteadyTime deadline);
+
+ private:
+  // Visits the ends of saves from `last` down to `first`; the visitor returns false to stop.
+  using CommitVisitor = std::function<bool(const domain::RecordedEvent& end)>;
+  base::Task<absl::Status> VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
+                                        CommitVisitor visitor, base::SteadyTime deadline);
+
+  History* const history_;
+};
+
+// OK when the stored events are those that `command` asks to save; otherwise REQUEST_ID_REUSED.
+absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored);
+
+}  // namespace persistd::repository

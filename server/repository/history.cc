@@ -1,0 +1,287 @@
+#include "server/repository/history.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/future.h"
+#include "server/base/logging.h"
+#include "server/base/status_macros.h"
+#include "server/domain/errors.h"
+#include "server/domain/subject.h"
+
+namespace persistd::repository {
+namespace {
+
+using jetstream::DecodedEvent;
+using jetstream::Message;
+using jetstream::ReadFrom;
+using jetstream::StreamPtr;
+
+// Long histories are read in blocks that end at versions which skip pointers lead to.
+constexpr uint64_t kBlock = jetstream::kSkipLevels[0];
+// How much of a history is under way at once.
+constexpr size_t kReadAheadBytes = 4u << 20;
+constexpr size_t kLeastReadAhead = 2;
+constexpr size_t kMostReadAhead = 128;
+constexpr size_t kAssumedEventBytes = 4096;  // Until some have been seen.
+// A history may stream for hours; one read of it may not.
+constexpr std::chrono::seconds kReadTimeout{10};
+
+base::SteadyTime ReadDeadline(base::SteadyTime deadline) {
+  return std::min(deadline, base::Clock::System().SteadyNow() + kReadTimeout);
+}
+
+EventNode NodeOf(const DecodedEvent& decoded) {
+  return {.version = decoded.event.version, .sequence = decoded.event.sequence, .pointers = decoded.pointers};
+}
+
+EventNode NodeOf(const Head& head) {
+  return {.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+}
+
+Head HeadOf(StreamPtr stream, DecodedEvent decoded, uint64_t last_sequence) {
+  Head head;
+  head.stream = std::move(stream);
+  head.version = decoded.event.version;
+  head.last_sequence = last_sequence;
+  head.sequence = decoded.event.sequence;
+  head.pointers = std::move(decoded.pointers);
+  head.commit_id = std::move(decoded.event.commit_id);
+  head.recorded_time = decoded.event.recorded_time;
+  head.cid = std::move(decoded.event.cid);
+  head.labels = std::move(decoded.labels);
+  return head;
+}
+
+// The pointer of `node` that leads closest to `version` without passing it.
+jetstream::SkipPointer StepTowards(const EventNode& node, uint64_t version) {
+  const std::vector<uint64_t>& back = node.pointers.back;
+  const uint64_t distance = node.version - version;
+  if (distance <= back.size()) return {.version = version, .sequence = back[distance - 1]};
+  jetstream::SkipPointer best{.version = node.version - back.size(), .sequence = back.back()};
+  for (const jetstream::SkipPointer& skip : node.pointers.skip) {
+    if (skip.version >= version && skip.version < best.version) best = skip;
+  }
+  return best;
+}
+
+}  // namespace
+
+base::Task<absl::StatusOr<Head>> History::ReadHead(domain::AggregateRef ref, StreamPtr stream,
+                                                   base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(std::optional<Message> last,
+                      co_await storage_->reader().Last(stream->name, domain::EventFilter(ref),
+                                                       Storage::StrongRead(*stream), ReadDeadline(deadline)));
+  co_return co_await HeadFrom(std::move(ref), std::move(stream), std::move(last), deadline);
+}
+
+base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, StreamPtr stream,
+                                                   std::optional<Message> last, base::SteadyTime deadline) {
+  if (!last.has_value()) {
+    Head none;
+    none.stream = stream;
+    co_return none;
+  }
+  const uint64_t last_sequence = last->sequence;
+  if (!jetstream::IsOurs(*last)) {
+    foreign_messages_.fetch_add(1, std::memory_order_relaxed);
+    base::LogWarn("foreign message at the tail of an aggregate",
+                  {{"stream", stream->name}, {"sequence", last_sequence}, {"subject", last->subject}});
+    co_return co_await HeadBeforeForeignTail(std::move(ref), std::move(stream), last_sequence, deadline);
+  }
+  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
+  if (!decoded.ok()) co_return domain::CorruptData(stream->name, last_sequence, decoded.status().message());
+  if (decoded->event.ends_commit()) co_return HeadOf(std::move(stream), *std::move(decoded), last_sequence);
+  // A torn save: the last complete one ends just before its first event.
+  const uint64_t torn = decoded->event.commit_index + 1;
+  if (decoded->event.version < torn) {
+    co_return domain::CorruptData(stream->name, last_sequence, "an event's place in its save contradicts its version");
+  }
+  if (decoded->event.version == torn) {
+    Head none;
+    none.stream = stream;
+    none.last_sequence = last_sequence;
+    co_return none;
+  }
+  const uint64_t complete = decoded->event.version - torn;
+  CO_ASSIGN_OR_RETURN(DecodedEvent before, co_await EventAt(ref, stream, NodeOf(*decoded), complete, deadline));
+  if (!before.event.ends_commit()) {
+    co_return domain::CorruptData(stream->name, before.event.sequence, "a save that others continue is incomplete");
+  }
+  co_return HeadOf(std::move(stream), std::move(before), last_sequence);
+}
+
+base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::AggregateRef ref, StreamPtr stream,
+                                                                uint64_t foreign_sequence, base::SteadyTime deadline) {
+  // Without pointers from its end the history can only be searched from its start. Slow, but nobody should be here.
+  const std::string filter = domain::EventFilter(ref);
+  std::optional<Message> last;
+  for (uint64_t sequence = 1; sequence < foreign_sequence;) {
+    CO_ASSIGN_OR_RETURN(std::optional<Message> next,
+                        co_await storage_->reader().Next(stream->name, filter, sequence, ReadDeadline(deadline)));
+    if (!next.has_value() || next->sequence >= foreign_sequence) break;
+    sequence = next->sequence + 1;
+    if (jetstream::IsOurs(*next)) last = std::move(next);
+  }
+  CO_ASSIGN_OR_RETURN(Head head, co_await HeadFrom(std::move(ref), std::move(stream), std::move(last), deadline));
+  head.last_sequence = foreign_sequence;
+  head.foreign_tail = true;
+  co_return head;
+}
+
+base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
+                                                        uint64_t sequence, base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                      co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kAnyReplica,
+                                                      ReadDeadline(deadline)));
+  co_return co_await Accept(std::move(ref), std::move(stream), version, sequence, std::move(message), deadline);
+}
+
+base::Task<absl::StatusOr<DecodedEvent>> History::Accept(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
+                                                         uint64_t sequence, std::optional<Message> message,
+                                                         base::SteadyTime deadline) {
+  if (!message.has_value() && stream->replicas > 1) {
+    // A replica that is behind; the leader has it.
+    CO_ASSIGN_OR_RETURN(message, co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kLeader,
+                                                                 ReadDeadline(deadline)));
+  }
+  if (!message.has_value()) co_return domain::CorruptData(stream->name, sequence, "an event is missing");
+  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
+  if (!decoded.ok()) co_return domain::CorruptData(stream->name, sequence, decoded.status().message());
+  if (decoded->event.ref != ref || decoded->event.version != version) {
+    co_return domain::CorruptData(stream->name, sequence,
+                                  absl::StrCat("holds version ", decoded->event.version, " of another history than the "
+                                               "one that points to it for version ", version));
+  }
+  co_return decoded;
+}
+
+base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,
+                                                          uint64_t version, base::SteadyTime deadline) {
+  if (from.version == version) {
+    co_return co_await Fetch(std::move(ref), std::move(stream), version, from.sequence, deadline);
+  }
+  while (true) {
+    const jetstream::SkipPointer step = StepTowards(from, version);
+    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, step.version, step.sequence, deadline));
+    if (step.version == version) co_return decoded;
+    from = NodeOf(decoded);
+  }
+}
+
+base::Task<absl::StatusOr<std::vector<uint64_t>>> History::Sequences(domain::AggregateRef ref, StreamPtr stream,
+                                                                     EventNode top, uint64_t first,
+                                                                     base::SteadyTime deadline) {
+  std::vector<uint64_t> descending = {top.sequence};
+  while (true) {
+    const uint64_t wanted = top.version - first;
+    const std::vector<uint64_t>& back = top.pointers.back;
+    const size_t take = std::min<size_t>(wanted, back.size());
+    descending.insert(descending.end(), back.begin(), back.begin() + static_cast<std::ptrdiff_t>(take));
+    if (take == wanted) break;
+    const uint64_t next = top.version - take;
+    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, next, back.back(), deadline));
+    top = NodeOf(decoded);
+  }
+  std::reverse(descending.begin(), descending.end());
+  co_return descending;
+}
+
+base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef ref, StreamPtr stream,
+                                                         uint64_t first_version, std::vector<uint64_t> sequences,
+                                                         bool reverse, const EventVisitor& visitor,
+                                                         base::SteadyTime deadline) {
+  struct UnderWay {
+    uint64_t version;
+    uint64_t sequence;
+    base::SteadyTime deadline;
+    base::Future<absl::StatusOr<Message>> answer;
+  };
+  std::deque<UnderWay> under_way;
+  size_t started = 0;
+  size_t seen_events = 0;
+  size_t seen_bytes = 0;
+  while (started < sequences.size() || !under_way.empty()) {
+    const size_t average = seen_events == 0 ? kAssumedEventBytes : seen_bytes / seen_events + 1;
+    const size_t window = std::clamp(kReadAheadBytes / average, kLeastReadAhead, kMostReadAhead);
+    while (started < sequences.size() && under_way.size() < window) {
+      const size_t index = reverse ? sequences.size() - 1 - started : started;
+      const base::SteadyTime read_deadline = ReadDeadline(deadline);
+      under_way.push_back({.version = first_version + index,
+                           .sequence = sequences[index],
+                           .deadline = read_deadline,
+                           .answer = storage_->reader().StartGet(stream->name, sequences[index], read_deadline)});
+      ++started;
+    }
+    UnderWay next = std::move(under_way.front());
+    under_way.pop_front();
+    absl::StatusOr<Message> answer = co_await next.answer;
+    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                        storage_->reader().FinishGet(std::move(answer), stream->name, next.deadline));
+    if (message.has_value()) {
+      ++seen_events;
+      seen_bytes += message->data.size();
+    }
+    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Accept(ref, stream, next.version, next.sequence,
+                                                              std::move(message), deadline));
+    const bool more = co_await visitor(std::move(decoded.event));
+    if (!more) co_return false;
+  }
+  co_return true;
+}
+
+base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
+                                        base::SteadyTime deadline) {
+  if (range.first > range.last) co_return absl::OkStatus();
+  const StreamPtr stream = head.stream;
+  // The last versions of all blocks, newest first, each with where it is. One get for each 1024 events.
+  std::vector<EventNode> tops;
+  EventNode node = NodeOf(head);
+  for (uint64_t top = range.last; top >= range.first; top = (top - 1) / kBlock * kBlock) {
+    if (node.version != top) {
+      CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await EventAt(ref, stream, std::move(node), top, deadline));
+      node = NodeOf(decoded);
+    }
+    // The pointers are read again when the block's turn comes: a block is 16 bytes here, however long the history.
+    tops.push_back({.version = node.version, .sequence = node.sequence, .pointers = {}});
+  }
+  if (!range.reverse) std::reverse(tops.begin(), tops.end());
+  for (EventNode& top : tops) {
+    const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
+    if (top.version == head.version) {
+      top.pointers = head.pointers;
+    } else if (top.version > first) {
+      CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, top.version, top.sequence, deadline));
+      top.pointers = std::move(decoded.pointers);
+    }
+    CO_ASSIGN_OR_RETURN(std::vector<uint64_t> sequences, co_await Sequences(ref, stream, top, first, deadline));
+    CO_ASSIGN_OR_RETURN(const bool more, co_await VisitSequences(ref, stream, first, std::move(sequences),
+                                                                 range.reverse, visitor, deadline));
+    if (!more) break;
+  }
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::StatusOr<uint64_t>> History::VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
+                                                          base::SteadyTime deadline) {
+  if (head.version == 0 || head.recorded_time <= as_of) co_return head.version;
+  // Recorded times never go down within an aggregate, so halving works. `after` is recorded later than as_of.
+  uint64_t not_after = 0;
+  EventNode after = NodeOf(head);
+  while (after.version - not_after > 1) {
+    const uint64_t middle = not_after + (after.version - not_after) / 2;
+    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await EventAt(ref, head.stream, after, middle, deadline));
+    if (decoded.event.recorded_time <= as_of) {
+      not_after = middle;
+    } else {
+      after = NodeOf(decoded);
+    }
+  }
+  co_return not_after;
+}
+
+}  // namespace persistd::repository

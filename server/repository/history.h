@@ -1,0 +1,88 @@
+// Finds and reads the events of an aggregate through their back-pointers. Thread-safe.
+//
+// Only events of complete saves can be reached: pointers step over torn ones, and ReadHead steps back from a torn tail.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/task.h"
+#include "server/domain/event.h"
+#include "server/jetstream/event_codec.h"
+#include "server/repository/head.h"
+#include "server/repository/storage.h"
+
+namespace persistd::repository {
+
+// Where an event is and what it points to.
+struct EventNode {
+  uint64_t version = 0;
+  uint64_t sequence = 0;
+  jetstream::Pointers pointers;
+};
+
+// Takes an event; false stops the reading.
+using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)>;
+
+class History {
+ public:
+  explicit History(Storage* storage) : storage_(storage) {}
+
+  // The head as it is now, or the one of version 0. Strong: sees every acknowledged save.
+  base::Task<absl::StatusOr<Head>> ReadHead(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                            base::SteadyTime deadline);
+  // The same from the last message of the aggregate, which was read already; nullopt: it has none.
+  base::Task<absl::StatusOr<Head>> HeadFrom(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                            std::optional<jetstream::Message> last, base::SteadyTime deadline);
+
+  // The event of `version`, found from a node at or after it. 1 <= version <= from.version.
+  base::Task<absl::StatusOr<jetstream::DecodedEvent>> EventAt(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                              EventNode from, uint64_t version,
+                                                              base::SteadyTime deadline);
+
+  struct Range {
+    uint64_t first = 1;
+    uint64_t last = 0;  // Less than first: empty.
+    bool reverse = false;
+  };
+  // Visits the events of a range in order. `head` is at or after its end. Memory: a few MiB, or a few events where those
+  // are larger.
+  base::Task<absl::Status> Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
+                                 base::SteadyTime deadline);
+
+  // The version of the last event recorded at or before `as_of`; 0: there is none.
+  base::Task<absl::StatusOr<uint64_t>> VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
+                                                   base::SteadyTime deadline);
+
+  // Messages of others met so far.
+  uint64_t foreign_messages() const { return foreign_messages_.load(std::memory_order_relaxed); }
+
+ private:
+  base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                            uint64_t version, uint64_t sequence,
+                                                            base::SteadyTime deadline);
+  base::Task<absl::StatusOr<jetstream::DecodedEvent>> Accept(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                             uint64_t version, uint64_t sequence,
+                                                             std::optional<jetstream::Message> message,
+                                                             base::SteadyTime deadline);
+  base::Task<absl::StatusOr<Head>> HeadBeforeForeignTail(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                         uint64_t foreign_sequence, base::SteadyTime deadline);
+  // The sequences of versions first..top.version, ascending.
+  base::Task<absl::StatusOr<std::vector<uint64_t>>> Sequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                              EventNode top, uint64_t first,
+                                                              base::SteadyTime deadline);
+  base::Task<absl::StatusOr<bool>> VisitSequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                  uint64_t first_version, std::vector<uint64_t> sequences,
+                                                  bool reverse, const EventVisitor& visitor,
+                                                  base::SteadyTime deadline);
+
+  Storage* const storage_;
+  std::atomic<uint64_t> foreign_messages_ = 0;
+};
+
+}  // namespace persistd::repository

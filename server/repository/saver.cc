@@ -1,0 +1,383 @@
+#include "server/repository/saver.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/base/uuid.h"
+#include "server/domain/errors.h"
+#include "server/domain/subject.h"
+#include "server/repository/retry.h"
+
+namespace persistd::repository {
+namespace {
+
+using jetstream::EventPlace;
+using jetstream::OutgoingMessage;
+using jetstream::PlacePointers;
+using jetstream::PublishOutcome;
+using jetstream::StreamPtr;
+
+// nats-server refuses headers over 64 KiB; it and the publisher add some of their own.
+constexpr size_t kMaxHeaderBytes = 60 * 1024;
+
+bool Meets(const Expectation& expectation, uint64_t version) {
+  switch (expectation.kind) {
+    case Expectation::Kind::kAny:
+      return true;
+    case Expectation::Kind::kExact:
+      return version == expectation.version;
+    case Expectation::Kind::kMustExist:
+      return version > 0;
+  }
+  return false;
+}
+
+absl::Status Conflict(const SaveCommand& command, uint64_t actual) {
+  const bool exact = command.expectation.kind == Expectation::Kind::kExact;
+  return domain::VersionConflict(command.ref, exact ? std::optional(command.expectation.version) : std::nullopt,
+                                 actual);
+}
+
+size_t HeadBytes(const Head& head) {
+  size_t bytes = 400 + head.commit_id.size() + head.cid.size() + head.pointers.back.size() * sizeof(uint64_t);
+  for (const std::string& tag : head.labels.tags) bytes += tag.size() + 32;
+  for (const auto& [key, value] : head.labels.metadata) bytes += key.size() + value.size() + 96;
+  return bytes;
+}
+
+// Batch places become sequences once the batch's first sequence is known.
+jetstream::Pointers Resolve(const PlacePointers& places, uint64_t first_sequence) {
+  const auto sequence = [first_sequence](const EventPlace& place) {
+    return place.in_batch ? first_sequence + place.number : place.number;
+  };
+  jetstream::Pointers pointers;
+  for (const EventPlace& place : places.back) pointers.back.push_back(sequence(place));
+  for (const jetstream::SkipPlace& skip : places.skip) {
+    pointers.skip.push_back({.version = skip.version, .sequence = sequence(skip.place)});
+  }
+  return pointers;
+}
+
+domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) {
+  return domain::Position({.stream = stream.name, .incarnation = stream.incarnation, .sequence = sequence});
+}
+
+}  // namespace
+
+Saver::Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock)
+    : storage_(storage),
+      history_(history),
+      executor_(executor),
+      clock_(clock),
+      search_(history),
+      locks_(executor),
+      heads_({.max_entries = std::numeric_limits<size_t>::max(), .max_bytes = options.head_cache_bytes}) {}
+
+base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::SteadyTime deadline) {
+  Attempt attempt;
+  attempt.commit_id =
+      command.request_id.empty() ? base::NewUuidV7(clock_->WallNow()) : command.request_id;
+  attempt.command = std::move(command);
+  attempt.deadline = deadline;
+  CO_ASSIGN_OR_RETURN(const AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.command.ref, deadline));
+  absl::StatusOr<Commit> commit = co_await SaveLocked(attempt);
+  // Whatever went wrong, the next save looks at the stream again. After a conflict, this one just did.
+  if (!commit.ok() && !absl::IsAborted(commit.status())) heads_.Erase(attempt.command.ref);
+  co_return commit;
+}
+
+base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
+  const SaveCommand& command = attempt.command;
+  CO_RETURN_IF_ERROR(co_await FindStream(attempt));
+  std::optional<KnownHead> cached = heads_.Get(command.ref);
+  if (cached.has_value() && cached->head.stream == attempt.stream) {
+    attempt.known = *std::move(cached);
+  } else {
+    CO_RETURN_IF_ERROR(co_await RefreshHead(attempt));
+  }
+  Backoff backoff;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(std::optional<Commit> earlier, co_await FindEarlier(attempt));
+    if (earlier.has_value()) co_return *std::move(earlier);
+    if (!Meets(command.expectation, attempt.known.head.version)) {
+      if (attempt.fresh) co_return Conflict(command, attempt.known.head.version);
+      CO_RETURN_IF_ERROR(co_await RefreshHead(attempt));
+      continue;
+    }
+    if (attempt.known.head.foreign_tail) {
+      co_return domain::ForeignMessage(command.ref, attempt.stream->name, attempt.known.head.last_sequence);
+    }
+    CO_ASSIGN_OR_RETURN(Prepared prepared, Prepare(attempt));
+    const Settled settled = co_await PublishUntilSettled(attempt, prepared);
+    if (settled.kind == Settled::Kind::kStored) co_return Finish(attempt, std::move(prepared), settled.last_sequence);
+    if (settled.kind == Settled::Kind::kFailed) co_return settled.status;
+    // Others moved the head, which PublishUntilSettled has read again: these events are not stored and never will be.
+    if (command.expectation.kind == Expectation::Kind::kExact) continue;  // Ends in a conflict, or finds an earlier copy.
+    if (settled.was_unknown) {
+      co_return domain::NatsUnavailable("another save came first while NATS could not be reached");
+    }
+    if (clock_->SteadyNow() >= attempt.deadline) {
+      co_return domain::Overloaded("other saves of this aggregate took all of this call's time");
+    }
+    co_await executor_->Sleep(std::min(attempt.deadline, backoff.Next()));
+  }
+}
+
+base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
+  const SaveCommand& command = attempt.command;
+  // A save that expects something to be there must not leave a new stream behind.
+  if (!Meets(command.expectation, 0)) {
+    CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->FindEvents(command.ref, attempt.deadline));
+    if (attempt.stream == nullptr) co_return Conflict(command, 0);
+    co_return absl::OkStatus();
+  }
+  CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->CreateEvents(command.ref, attempt.deadline));
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
+  const domain::AggregateRef& ref = attempt.command.ref;
+  std::optional<KnownHead> before = heads_.Get(ref);
+  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(ref, attempt.stream, attempt.deadline));
+  CommitWindow window = CommitWindow::After(head.version);
+  // What was known of earlier saves stays true, as long as it is the same history.
+  const bool same_history = before.has_value() && before->head.stream == attempt.stream;
+  if (same_history && before->window.last_version() <= head.version && !attempt.command.request_id.empty() &&
+      attempt.command.expectation.kind != Expectation::Kind::kExact) {
+    window = std::move(before->window);
+    CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, window, attempt.deadline));
+  }
+  attempt.known = KnownHead{.head = std::move(head), .window = std::move(window)};
+  attempt.fresh = true;
+  Remember(ref, attempt.known);
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::StatusOr<std::optional<Commit>>> Saver::FindEarlier(Attempt& attempt) {
+  const SaveCommand& command = attempt.command;
+  const Head& head = attempt.known.head;
+  if (command.request_id.empty() || head.version == 0) co_return std::nullopt;
+  std::optional<uint64_t> first_version;
+  if (command.expectation.kind == Expectation::Kind::kExact) {
+    const uint64_t place = command.expectation.version + 1;
+    if (place <= head.version) {
+      CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
+                          co_await search_.At(command.ref, head, command.request_id, place, attempt.deadline));
+      if (found.has_value()) first_version = place;
+    }
+    if (!first_version.has_value() && head.commit_id == command.request_id) {
+      co_return domain::RequestIdReused(command.ref, command.request_id, "it expected another version");
+    }
+  } else {
+    CO_ASSIGN_OR_RETURN(first_version, co_await search_.Anywhere(command.ref, head, command.request_id,
+                                                                 attempt.known.window, attempt.deadline));
+  }
+  if (!first_version.has_value()) co_return std::nullopt;
+  CO_ASSIGN_OR_RETURN(Commit commit, co_await CommitFound(attempt, *first_version));
+  CO_RETURN_IF_ERROR(CheckSameContent(command, commit.events));
+  Remember(command.ref, attempt.known);
+  co_return commit;
+}
+
+base::Task<absl::StatusOr<Commit>> Saver::CommitFound(Attempt& attempt, uint64_t first_version) {
+  const domain::AggregateRef& ref = attempt.command.ref;
+  const Head& head = attempt.known.head;
+  EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent first,
+                      co_await history_->EventAt(ref, head.stream, from, first_version, attempt.deadline));
+  const uint64_t last_version = first_version + first.event.commit_size - 1;
+  if (last_version > head.version) {
+    co_return domain::CorruptData(head.stream->name, first.event.sequence, "a save is longer than its history");
+  }
+  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent last,
+                      co_await history_->EventAt(ref, head.stream, from, last_version, attempt.deadline));
+  Commit commit;
+  commit.commit_id = first.event.commit_id;
+  commit.deduplicated = true;
+  commit.first_version = first_version;
+  commit.head.stream = head.stream;
+  commit.head.version = last_version;
+  commit.head.sequence = last.event.sequence;
+  commit.head.last_sequence = last.event.sequence;
+  commit.head.recorded_time = last.event.recorded_time;
+  commit.head.cid = last.event.cid;
+  commit.head.labels = std::move(last.labels);
+  const EventVisitor collect = [&commit, &head](domain::RecordedEvent event) -> base::Task<bool> {
+    Event stored;
+    stored.position = PositionOf(*head.stream, event.sequence);
+    stored.event = std::move(event);
+    commit.events.push_back(std::move(stored));
+    co_return true;
+  };
+  const History::Range range{.first = first_version, .last = last_version, .reverse = false};
+  CO_RETURN_IF_ERROR(co_await history_->Visit(ref, head, range, collect, attempt.deadline));
+  co_return commit;
+}
+
+absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
+  const SaveCommand& command = attempt.command;
+  const Head& head = attempt.known.head;
+  Prepared prepared;
+  prepared.labels.tags = command.tags.value_or(head.labels.tags);
+  prepared.labels.metadata = command.metadata.value_or(head.labels.metadata);
+  // Recorded times never go down within an aggregate, whatever the clocks of the daemons say.
+  const base::WallTime recorded = std::max(clock_->WallNow(), head.recorded_time);
+  const size_t count = command.events.size();
+  PlacePointers pointers;
+  if (head.version > 0) {
+    pointers = jetstream::NextPointers(head.version, {.in_batch = false, .number = head.sequence},
+                                       jetstream::ToPlaces(head.pointers));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const domain::NewEvent& asked = command.events[i].event;
+    domain::RecordedEvent event;
+    event.ref = command.ref;
+    event.version = head.version + i + 1;
+    event.event_id = asked.event_id;
+    event.type = asked.type;
+    event.schema_version = asked.schema_version;
+    event.payload = asked.payload;
+    event.metadata = asked.metadata;
+    event.time = asked.time;
+    event.recorded_time = recorded;
+    event.commit_id = attempt.commit_id;
+    event.commit_index = static_cast<uint32_t>(i);
+    event.commit_size = static_cast<uint32_t>(count);
+    if (i > 0) pointers = jetstream::NextPointers(event.version - 1, {.in_batch = true, .number = i - 1}, pointers);
+    OutgoingMessage message =
+        jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &prepared.labels : nullptr);
+    if (const size_t bytes = jetstream::HeaderBytes(message.headers); bytes > kMaxHeaderBytes) {
+      return domain::TooLarge(
+          {.name = absl::StrCat("events[", i, "].metadata"), .limit = kMaxHeaderBytes, .value = bytes, .config_key = ""},
+          "the metadata of an event, with the aggregate's tags and metadata, must fit its encoded headers");
+    }
+    prepared.messages.push_back(std::move(message));
+    prepared.pointers.push_back(pointers);
+    event.payload = {};
+    prepared.events.push_back({.event = std::move(event), .position = {}});
+  }
+  return prepared;
+}
+
+base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Prepared& prepared) {
+  const SaveCommand& command = attempt.command;
+  const Head head = attempt.known.head;  // What these messages continue, to the end.
+  Settled settled;
+  Backoff backoff;
+  absl::Status last_error = domain::DeadlineExceeded("the deadline passed before the events were sent");
+  while (clock_->SteadyNow() < attempt.deadline) {
+    jetstream::ExpectedLast expected;
+    expected.filter = domain::EventFilter(command.ref);
+    expected.last_sequence = head.last_sequence;
+    std::vector<OutgoingMessage> messages = prepared.messages;
+    const PublishOutcome outcome =
+        co_await storage_->publisher().Publish(attempt.stream->name, std::move(messages), std::move(expected),
+                                               AttemptDeadline(backoff, attempt.deadline));
+    if (outcome.kind == PublishOutcome::Kind::kStored) {
+      settled.kind = Settled::Kind::kStored;
+      settled.last_sequence = outcome.last_sequence;
+      co_return settled;
+    }
+    last_error = outcome.status;
+    const bool answered =
+        outcome.kind == PublishOutcome::Kind::kConflict || outcome.kind == PublishOutcome::Kind::kRefused;
+    if (outcome.kind == PublishOutcome::Kind::kUnknown) settled.was_unknown = true;
+    if (answered) {
+      // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an error
+      // in the middle of storing, even these.
+      absl::Status refreshed = co_await RefreshHead(attempt);
+      if (refreshed.ok()) {
+        const Head& now = attempt.known.head;
+        absl::StatusOr<std::optional<domain::RecordedEvent>> ours = co_await search_.At(
+            command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
+        if (ours.ok() && ours->has_value()) {
+          settled.kind = Settled::Kind::kStored;
+          settled.last_sequence = (*ours)->sequence + prepared.messages.size() - 1;
+          co_return settled;
+        }
+        // No copy of these messages can pass the check any more.
+        if (ours.ok() && now.last_sequence != head.last_sequence) {
+          settled.kind = Settled::Kind::kLostRace;
+          co_return settled;
+        }
+        if (ours.ok() && outcome.kind == PublishOutcome::Kind::kRefused && !settled.was_unknown) {
+          settled.status = outcome.status;
+          co_return settled;
+        }
+        if (!ours.ok()) last_error = ours.status();
+      } else {
+        last_error = refreshed;
+      }
+      // What a server that failed to store has stored after all could not be read, so it is not known.
+      if (outcome.kind == PublishOutcome::Kind::kRefused) settled.was_unknown = true;
+      if (IsPermanent(last_error) && outcome.kind == PublishOutcome::Kind::kConflict) {
+        settled.status = last_error;
+        co_return settled;
+      }
+    } else if (!settled.was_unknown && !storage_->writes().status().ok()) {
+      settled.status = outcome.status;  // NATS is away and nothing was sent: the caller need not wait.
+      co_return settled;
+    }
+    co_await executor_->Sleep(std::min(attempt.deadline, backoff.Next()));
+    // After a loss of the connection the stream is looked at again; it must still be the same one.
+    absl::StatusOr<StreamPtr> stream = co_await storage_->FindEvents(command.ref, attempt.deadline);
+    if (stream.ok() && (*stream == nullptr || (*stream)->incarnation != attempt.stream->incarnation)) {
+      settled.status = domain::StorageUnsuitable(
+          absl::StrCat("stream ", attempt.stream->name, " was removed or replaced during the save"));
+      co_return settled;
+    }
+  }
+  if (settled.was_unknown) {
+    settled.status = domain::OutcomeUnknown(command.ref, last_error.message());
+  } else if (absl::IsUnknown(last_error) || absl::IsAborted(last_error)) {
+    settled.status = domain::NatsUnavailable(last_error.message());
+  } else {
+    settled.status = last_error;
+  }
+  co_return settled;
+}
+
+Commit Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence) {
+  const uint64_t count = prepared.events.size();
+  const uint64_t first_sequence = last_sequence - count + 1;
+  Commit commit;
+  commit.commit_id = attempt.commit_id;
+  commit.first_version = prepared.events.front().event.version;
+  for (uint64_t i = 0; i < count; ++i) {
+    Event& event = prepared.events[i];
+    event.event.sequence = first_sequence + i;
+    event.position = PositionOf(*attempt.stream, first_sequence + i);
+  }
+  const domain::RecordedEvent& last = prepared.events.back().event;
+  Head& head = commit.head;
+  head.stream = attempt.stream;
+  head.version = last.version;
+  head.sequence = last_sequence;
+  head.last_sequence = last_sequence;
+  head.pointers = Resolve(prepared.pointers.back(), first_sequence);
+  head.commit_id = attempt.commit_id;
+  head.recorded_time = last.recorded_time;
+  head.cid = last.cid;
+  head.labels = std::move(prepared.labels);
+  commit.events = std::move(prepared.events);
+
+  KnownHead known{.head = head, .window = std::move(attempt.known.window)};
+  if (known.window.last_version() + 1 != commit.first_version) {
+    known.window = CommitWindow::After(commit.first_version - 1);
+  }
+  known.window.Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
+                       .last_version = head.version,
+                       .recorded_time = head.recorded_time});
+  Remember(attempt.command.ref, std::move(known));
+  return commit;
+}
+
+void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {
+  const size_t bytes = HeadBytes(known.head) + known.window.bytes();
+  heads_.Put(ref, std::move(known), bytes);
+}
+
+}  // namespace persistd::repository

@@ -1,0 +1,117 @@
+#include "server/repository/state_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/logging.h"
+#include "server/base/status_macros.h"
+#include "server/domain/errors.h"
+#include "server/domain/subject.h"
+#include "server/jetstream/api.h"
+#include "server/jetstream/event_codec.h"
+#include "server/repository/retry.h"
+
+namespace persistd::repository {
+
+using jetstream::Message;
+using jetstream::PublishOutcome;
+using jetstream::StreamPtr;
+
+absl::StatusOr<std::optional<domain::StateRecord>> StateStore::Decode(const jetstream::Stream& stream,
+                                                                      std::optional<Message> message) const {
+  if (!message.has_value()) return std::optional<domain::StateRecord>();
+  const uint64_t sequence = message->sequence;
+  if (!jetstream::IsOurs(*message)) {
+    return domain::CorruptData(stream.name, sequence, "the state was not written by persistd");
+  }
+  absl::StatusOr<domain::StateRecord> state = jetstream::DecodeState(*std::move(message));
+  if (!state.ok()) return domain::CorruptData(stream.name, sequence, state.status().message());
+  return std::optional<domain::StateRecord>(*std::move(state));
+}
+
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> StateStore::Read(domain::AggregateRef ref,
+                                                                                StreamPtr stream,
+                                                                                base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                      co_await storage_->reader().Last(stream->name, domain::StateFilter(ref),
+                                                       Storage::StrongRead(*stream), deadline));
+  co_return Decode(*stream, std::move(message));
+}
+
+base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existing, domain::StateRecord state,
+                                                     base::SteadyTime deadline) {
+  if (existing.version <= state.version) co_return false;
+  // Newer, unless the events that it is the state of are gone.
+  CO_ASSIGN_OR_RETURN(StreamPtr events, co_await storage_->FindEvents(state.ref, deadline));
+  if (events == nullptr) co_return false;
+  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(state.ref, events, deadline));
+  co_return head.version >= existing.version;
+}
+
+base::Task<StateResult> StateStore::Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline) {
+  const jetstream::OutgoingMessage message = jetstream::EncodeState(state);
+  const std::string filter = domain::StateFilter(state.ref);
+  Backoff backoff;
+  bool existing_known = fresh;
+  std::optional<domain::StateRecord> existing;
+  absl::Status last_error;
+  while (base::Clock::System().SteadyNow() < deadline) {
+    absl::StatusOr<StreamPtr> stream = co_await storage_->CreateState(state.ref, deadline);
+    if (stream.ok() && !existing_known) {
+      absl::StatusOr<std::optional<domain::StateRecord>> read = co_await Read(state.ref, *stream, deadline);
+      if (read.ok()) {
+        existing = *std::move(read);
+        existing_known = true;
+      } else {
+        last_error = read.status();
+      }
+    }
+    if (!stream.ok()) last_error = stream.status();
+    if (stream.ok() && existing_known) {
+      if (existing.has_value()) {
+        absl::StatusOr<bool> newer = co_await IsNewer(*existing, state, deadline);
+        if (newer.ok() && *newer) co_return StateResult::kSuperseded;
+        if (!newer.ok()) {
+          last_error = newer.status();
+          break;
+        }
+        // Written by an earlier attempt of this save.
+        if (existing->version == state.version && existing->commit_id == state.commit_id) {
+          co_return StateResult::kWritten;
+        }
+      }
+      jetstream::ExpectedLast expected;
+      expected.filter = filter;
+      expected.last_sequence = existing.has_value() ? existing->sequence : 0;
+      std::vector<jetstream::OutgoingMessage> messages = {message};
+      const PublishOutcome outcome = co_await storage_->publisher().Publish(
+          (*stream)->name, std::move(messages), std::move(expected), AttemptDeadline(backoff, deadline));
+      if (outcome.kind == PublishOutcome::Kind::kStored) {
+        if (existing.has_value() && existing->schema_version != state.schema_version) {
+          co_await RemovePreviousSchema(*stream, existing->sequence, deadline);
+        }
+        co_return StateResult::kWritten;
+      }
+      last_error = outcome.status;
+      if (outcome.kind == PublishOutcome::Kind::kRefused) break;
+      existing_known = false;
+    }
+    if (IsPermanent(last_error)) break;
+    co_await executor_->Sleep(std::min(deadline, backoff.Next()));
+  }
+  base::LogWarn("state not written", {{"subject", message.subject}, {"version", state.version}, {"error", last_error}});
+  co_return StateResult::kPending;
+}
+
+base::Task<void> StateStore::RemovePreviousSchema(StreamPtr stream, uint64_t sequence, base::SteadyTime deadline) {
+  // If this fails the old message stays, superseded: a load takes the last one.
+  std::string body = absl::StrCat("{\"seq\":", sequence, ",\"no_erase\":true}");
+  absl::StatusOr<jetstream::ApiAnswer> answer = co_await jetstream::CallApi(
+      storage_->writes(), absl::StrCat("$JS.API.STREAM.MSG.DELETE.", stream->name), std::move(body), deadline);
+  if (!answer.ok() || answer->error.has_value()) {
+    base::LogDebug("state of the previous schema not removed", {{"stream", stream->name}, {"sequence", sequence}});
+  }
+}
+
+}  // namespace persistd::repository
