@@ -81,19 +81,20 @@ program = repository_rule(
 
 def _tools_impl(ctx):
     # deploy/setup puts what Debian 12 does not package (a current nats-server, buf) into .tools of the checkout.
-    root = ctx.path(ctx.attr.workspace).dirname
-    build = ['package(default_visibility = ["//visibility:public"])']
-    for name, relative in ctx.attr.tools.items():
-        path = root.get_child(".tools").get_child(relative)
-        if not path.exists:
-            fail("\n\n{} is missing: {} does not exist.\nRun deploy/setup, which fetches it.\n".format(name, path))
-        ctx.symlink(path, name)
-        build.append('exports_files(["{}"])'.format(name))
-    ctx.file("BUILD.bazel", "\n".join(build) + "\n")
+    folder = str(ctx.path(ctx.attr.workspace).dirname) + "/.tools"
+    for name, candidates in ctx.attr.tools.items():
+        paths = [path for path in [ctx.path(folder + "/" + candidate) for candidate in candidates] if path.exists]
+        if not paths:
+            fail("\n\n{} is missing: there is no {} in {}.\nRun deploy/setup, which fetches it.\n".format(name, " or ".join(candidates), folder))
+        ctx.symlink(paths[0], name)
+    ctx.file("BUILD.bazel", 'exports_files({}, visibility = ["//visibility:public"])\n'.format(ctx.attr.tools.keys()))
 
 tools = repository_rule(
     implementation = _tools_impl,
-    attrs = {"workspace": attr.label(default = "//:WORKSPACE"), "tools": attr.string_dict()},
+    attrs = {
+        "workspace": attr.label(default = "//:WORKSPACE"),
+        "tools": attr.string_list_dict(doc = "name of a program: where it may be in .tools; the first path that exists is taken"),
+    },
     configure = True,
     local = True,
 )
@@ -153,6 +154,7 @@ def system_repositories():
     program(name = "grpc_cpp_plugin", program = "grpc_cpp_plugin", apt = "protobuf-compiler-grpc")
     program(name = "grpc_python_plugin", program = "grpc_python_plugin", apt = "protobuf-compiler-grpc")
     tools(name = "tools", tools = {
-        "buf": "buf/node_modules/.bin/buf",
-        "nats-server": "nats-server/usr/sbin/nats-server",
+        # The native program: node_modules/.bin/buf is a script that needs Node and its own folder around it.
+        "buf": ["buf/node_modules/@bufbuild/buf-linux-{}/bin/buf".format(cpu) for cpu in ["x64", "aarch64"]],
+        "nats-server": ["nats-server/usr/sbin/nats-server"],
     })
