@@ -144,6 +144,7 @@ def system_repositories():
         apt = "libabsl-dev",
     )
     pkg_config_library(name = "nats", modules = ["libnats"], headers = ["nats/nats.h"], apt = "libnats-dev")
+    pkg_config_library(name = "httplib", modules = ["cpp-httplib"], headers = ["httplib.h"], apt = "libcpp-httplib-dev")
     pkg_config_library(name = "spdlog", modules = ["spdlog"], apt = "libspdlog-dev")
     pkg_config_library(name = "yaml_cpp", modules = ["yaml-cpp"], apt = "libyaml-cpp-dev")
     pkg_config_library(name = "openssl", modules = ["openssl"], apt = "libssl-dev")

@@ -160,11 +160,14 @@ Process::~Process() {
 void Process::Run() {
   // Signals belong to the threads that were made for them. The child inherits this mask until it has reset the
   // handlers, so that no handler of ours ever runs in it.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-
+  sigset_t signals;
+  sigfillset(&signals);
+  pthread_sigmask(SIG_SETMASK, &signals, nullptr);
   const absl::StatusOr<pid_t> pid = Spawn(options_);
+  // The kernel drops an ignored signal only when its first receiver, this thread, does not block it. A SIGCHLD that is
+  // kept interrupts the system calls of other threads (EINTR).
+  sigdelset(&signals, SIGCHLD);
+  pthread_sigmask(SIG_SETMASK, &signals, nullptr);
   if (pid.ok()) pid_ = *pid;
   {
     MutexLock lock(mutex_);

@@ -1,7 +1,9 @@
 #include "server/base/rfc3339.h"
 
 #include <chrono>
+#include <cstdint>
 
+#include "absl/strings/ascii.h"
 #include "absl/time/time.h"
 
 namespace persistd::base {
@@ -12,6 +14,11 @@ std::string FormatRfc3339(WallTime time) {
 }
 
 std::optional<WallTime> ParseRfc3339(absl::string_view text) {
+  // absl::ParseTime skips spaces around the text.
+  if (text.empty() || absl::ascii_isspace(static_cast<unsigned char>(text.front())) ||
+      absl::ascii_isspace(static_cast<unsigned char>(text.back()))) {
+    return std::nullopt;
+  }
   absl::Time time;
   std::string error;
   if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return std::nullopt;

@@ -34,8 +34,8 @@ struct TaskPromiseBase {
     template <typename Promise>
     void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
       TaskPromiseBase& promise = handle.promise();
-      const std::coroutine_handle<> continuation = promise.continuation;
-      if (promise.handed_over.exchange(true, std::memory_order_acq_rel)) continuation.resume();
+      const std::coroutine_handle<> awaiting = promise.continuation;
+      if (promise.handed_over.exchange(true, std::memory_order_acq_rel)) awaiting.resume();
     }
     void await_resume() noexcept {}
   };

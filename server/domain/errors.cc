@@ -30,9 +30,21 @@ void SetRef(const AggregateRef& ref, pb::ErrorDetail& detail) {
   detail.mutable_ref()->set_entity_id(ref.entity_id);
 }
 
-// gRPC status messages are shown on terminals: entity ids may hold anything, so they are escaped.
+// gRPC status messages are shown on terminals: entity ids may hold anything, so what a terminal obeys is escaped.
+std::string Printable(absl::string_view text) {
+  std::string out;
+  size_t done = 0;
+  for (size_t i = 0; i + 1 < text.size(); ++i) {
+    // U+0080 to U+009F, the second set of control characters, which Utf8SafeCHexEscape leaves.
+    if (text[i] != '\xC2' || static_cast<unsigned char>(text[i + 1]) > 0x9F) continue;
+    absl::StrAppend(&out, absl::Utf8SafeCHexEscape(text.substr(done, i - done)), absl::CHexEscape(text.substr(i, 2)));
+    done = i + 2;
+  }
+  return absl::StrCat(out, absl::Utf8SafeCHexEscape(text.substr(done)));
+}
+
 std::string Name(const AggregateRef& ref) {
-  return absl::StrCat(ref.context, "/", ref.aggregate, "/", absl::Utf8SafeCHexEscape(ref.entity_id));
+  return absl::StrCat(ref.context, "/", ref.aggregate, "/", Printable(ref.entity_id));
 }
 
 void SetLimit(const LimitExceeded& limit, pb::ErrorDetail& detail) {

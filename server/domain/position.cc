@@ -1,22 +1,37 @@
 #include "server/domain/position.h"
 
-#include "absl/strings/numbers.h"
+#include <utility>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "server/base/decimal.h"
 
 namespace persistd::domain {
+namespace {
+
+constexpr size_t kMaxStreamNameBytes = 255;  // nats-server's limit.
+
+bool IsStreamName(absl::string_view name) {
+  if (name.empty() || name.size() > kMaxStreamNameBytes) return false;
+  for (const char c : name) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '+') return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 std::optional<Position> Position::Parse(absl::string_view token) {
   Position position;
   for (const absl::string_view part : absl::StrSplit(token, ',')) {
     const std::vector<absl::string_view> fields = absl::StrSplit(part, ':');
-    StreamPosition stream;
-    if (fields.size() != 3 || fields[0].empty() || !absl::SimpleAtoi(fields[1], &stream.incarnation) ||
-        !absl::SimpleAtoi(fields[2], &stream.sequence)) {
-      return std::nullopt;
-    }
-    stream.stream = std::string(fields[0]);
+    if (fields.size() != 3 || !IsStreamName(fields[0])) return std::nullopt;
+    const std::optional<uint64_t> incarnation = base::ParseDecimal(fields[1]);
+    const std::optional<uint64_t> sequence = base::ParseDecimal(fields[2]);
+    if (!incarnation.has_value() || !sequence.has_value()) return std::nullopt;
+    StreamPosition stream{.stream = std::string(fields[0]), .incarnation = *incarnation, .sequence = *sequence};
     if (!position.streams_.empty() && position.streams_.back().stream >= stream.stream) return std::nullopt;
     position.streams_.push_back(std::move(stream));
   }

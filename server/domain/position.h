@@ -2,6 +2,8 @@
 //
 // The incarnation tells a stream from another one of the same name made later (its creation time). Text form, opaque to
 // callers: `stream:incarnation:sequence`, several joined by commas, ordered by stream. A plain value.
+//
+// Tokens come from callers, so Parse takes only what ToToken writes, with stream names that are safe inside a subject.
 #pragma once
 
 #include <cstdint>

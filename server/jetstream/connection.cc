@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds kIdleWait{60'000};
 
 Connection::Connection(ConnectOptions options, Gate gate, base::Executor* executor)
     : options_(std::move(options)),
+      on_change_([] {}),
       gate_(std::move(gate)),
       executor_(executor),
       status_(domain::NatsUnavailable("not connected to NATS yet")) {}
@@ -30,7 +31,7 @@ void Connection::Start() {
   pthread_setname_np(thread_.native_handle(), "nats-inbox");
 }
 
-void Connection::Stop() {
+void Connection::Close() {
   std::shared_ptr<RawConnection> open;
   {
     base::MutexLock lock(mutex_);
@@ -41,8 +42,17 @@ void Connection::Stop() {
     stop_changed_.NotifyAll();
   }
   if (open != nullptr) open->Close();
+}
+
+void Connection::Stop() {
+  Close();
   if (thread_.joinable()) thread_.join();
   FailPending(absl::UnknownError("the connection was closed"));
+}
+
+bool Connection::closed() const {
+  base::MutexLock lock(mutex_);
+  return stopping_;
 }
 
 base::Future<absl::StatusOr<Message>> Connection::Request(const OutgoingMessage& message, base::SteadyTime deadline) {
@@ -145,6 +155,7 @@ void Connection::Run() {
         ++connects_;
       }
       base::LogInfo("nats connected", {{"url", url}});
+      on_change_();
       ReadAnswers(**connection);
       refused = domain::NatsUnavailable("the connection to NATS is lost");
     } else if (!domain::GetErrorDetail(refused).has_value()) {
@@ -154,6 +165,7 @@ void Connection::Run() {
     connection = absl::UnavailableError("");  // Closes it before the wait.
     if (!WaitBeforeReconnect()) break;
   }
+  FailPending(absl::UnknownError("the connection was closed"));
   nats_ReleaseThreadMemory();
 }
 
@@ -189,7 +201,10 @@ void Connection::SetDown(absl::Status why) {
     changed = status_ != why;
     status_ = why;
   }
-  if (changed) base::LogWarn("nats disconnected", {{"reason", why}});
+  if (changed) {
+    base::LogWarn("nats disconnected", {{"reason", why}});
+    on_change_();
+  }
   FailPending(absl::UnknownError("the connection to NATS was lost"));
 }
 

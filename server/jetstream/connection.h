@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,8 +35,15 @@ class Connection {
   Connection(ConnectOptions options, Gate gate, base::Executor* executor);
   ~Connection();  // Stops.
 
+  // Before Start: where to connect, when that is known only after construction.
+  void UseServer(ConnectOptions options) { options_ = std::move(options); }
+  // Before Start: called after status() has changed. Must not block.
+  void OnChange(std::function<void()> on_change) { on_change_ = std::move(on_change); }
+
   void Start();
-  // Fails all requests under way and closes the connection.
+  // Closes the connection for good, which fails all requests under way, now and later. Does not wait for that.
+  void Close();
+  // Close, and wait until nothing runs any more.
   void Stop();
 
   // Sends a request; the future is set with its first answer. Unavailable: not delivered. Unknown: it may have been
@@ -48,6 +56,8 @@ class Connection {
   base::Future<absl::StatusOr<Message>> RequestBatch(const std::vector<OutgoingMessage>& messages,
                                                      base::SteadyTime deadline);
 
+  // True once Close was called: no further attempt can succeed.
+  bool closed() const;
   // OK while connected; otherwise why not, as an error for callers.
   absl::Status status() const;
   // Of the current or last connection.
@@ -68,7 +78,8 @@ class Connection {
   void SetDown(absl::Status why);
   bool WaitBeforeReconnect();
 
-  const ConnectOptions options_;
+  ConnectOptions options_;            // Constant after Start.
+  std::function<void()> on_change_;  // Constant after Start.
   const Gate gate_;
   base::Executor* const executor_;
 

@@ -261,8 +261,8 @@ OutgoingMessage EncodeState(const domain::StateRecord& state) {
   Headers& headers = message.headers;
   headers.Add("ce-specversion", "1.0");
   headers.Add(kMarker, std::string(kFormatVersion));
-  // A state is replaced, never repeated: its aggregate and version identify it.
-  headers.Add("ce-id", absl::StrCat("state-", state.version));
+  // CloudEvents wants ids to be unique within a source: the aggregate and its version identify a state.
+  headers.Add("ce-id", absl::StrCat(domain::EncodeEntity(state.ref.entity_id), ".state.", state.version));
   headers.Add("ce-source", absl::StrCat("/", state.ref.context, "/", state.ref.aggregate));
   headers.Add("ce-type", std::string(kStateType));
   AddText(headers, "ce-subject", state.ref.entity_id);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
 #include "server/jetstream/nkey.h"
 
 namespace persistd::jetstream {
@@ -17,6 +18,7 @@ constexpr uint64_t kSyncToken = ~uint64_t{0};
 // A server that does not read for so long is as good as gone.
 constexpr int64_t kWriteDeadlineMs = 10'000;
 constexpr int kMaxPingsOut = 2;
+constexpr uint32_t kFirstSafeTlsVersion = 0x030B00;
 
 absl::Status NatsError(natsStatus status, absl::string_view what) {
   const char* detail = nats_GetLastError(nullptr);
@@ -77,6 +79,19 @@ absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
     RETURN_IF_NATS_ERROR(natsOptions_SetUserCredentialsFromFiles(raw, options.creds_file.c_str(), nullptr),
                          "reading nats.creds_file");
   }
+  if (options.tls) {
+    RETURN_IF_ERROR(CheckTlsUsable());
+    RETURN_IF_NATS_ERROR(natsOptions_SetSecure(raw, true), "turning on TLS");
+    if (!options.tls_ca_file.empty()) {
+      RETURN_IF_NATS_ERROR(natsOptions_LoadCATrustedCertificates(raw, options.tls_ca_file.c_str()),
+                           "reading nats.tls.ca_file");
+    }
+    if (!options.tls_cert_file.empty()) {
+      RETURN_IF_NATS_ERROR(
+          natsOptions_LoadCertificatesChain(raw, options.tls_cert_file.c_str(), options.tls_key_file.c_str()),
+          "reading nats.tls.cert_file and nats.tls.key_file");
+    }
+  }
   RETURN_IF_NATS_ERROR(natsOptions_SetTimeout(raw, options.connect_timeout.count()), "setting nats.connect_timeout");
   RETURN_IF_NATS_ERROR(natsOptions_SetPingInterval(raw, options.ping_interval.count()), "setting nats.ping_interval");
   RETURN_IF_NATS_ERROR(natsOptions_SetMaxPingsOut(raw, kMaxPingsOut), "setting the ping limit");
@@ -104,6 +119,14 @@ Message ToMessage(natsMsg* msg) {
 }
 
 }  // namespace
+
+absl::Status CheckTlsUsable() {
+  if (nats_GetVersionNumber() >= kFirstSafeTlsVersion) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("nats.tls is refused: the NATS client library of this machine (libnats ", nats_GetVersion(),
+                   ") has a data race in its TLS, which 3.11 fixed. Use a plain connection to a NATS server or a TLS "
+                   "tunnel on this machine, or install libnats 3.11 or newer"));
+}
 
 absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const ConnectOptions& options) {
   absl::StatusOr<OptionsPtr> made = MakeOptions(options);

@@ -24,6 +24,11 @@ struct ConnectOptions {
   std::string token;
   std::string nkey_seed_file;
   std::string creds_file;
+  // TLS with the server's certificate checked against ca_file, or the system's authorities when that is empty.
+  bool tls = false;
+  std::string tls_ca_file;
+  std::string tls_cert_file;
+  std::string tls_key_file;
   std::string name = "persistd";  // Shown by the NATS server's monitoring.
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds ping_interval{10000};
@@ -35,6 +40,10 @@ struct Reply {
   bool no_responders = false;  // Nobody listens on the request's subject: it was not delivered.
   Message message;
 };
+
+// Not OK when this machine's nats.c must not be used with TLS: before 3.11 its reader and writers use one SSL object without
+// a lock, which OpenSSL forbids (nats.c pull request 913).
+absl::Status CheckTlsUsable();
 
 class RawConnection {
  public:

@@ -268,7 +268,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   Settled settled;
   Backoff backoff;
   absl::Status last_error = domain::DeadlineExceeded("the deadline passed before the events were sent");
-  while (clock_->SteadyNow() < attempt.deadline) {
+  while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
     jetstream::ExpectedLast expected;
     expected.filter = domain::EventFilter(command.ref);
     expected.last_sequence = head.last_sequence;

@@ -56,7 +56,7 @@ base::Task<StateResult> StateStore::Write(domain::StateRecord state, bool fresh,
   bool existing_known = fresh;
   std::optional<domain::StateRecord> existing;
   absl::Status last_error;
-  while (base::Clock::System().SteadyNow() < deadline) {
+  while (base::Clock::System().SteadyNow() < deadline && !storage_->writes().closed()) {
     absl::StatusOr<StreamPtr> stream = co_await storage_->CreateState(state.ref, deadline);
     if (stream.ok() && !existing_known) {
       absl::StatusOr<std::optional<domain::StateRecord>> read = co_await Read(state.ref, *stream, deadline);

@@ -1,0 +1,194 @@
+#include "client/cli/cli.h"
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/cli/arguments.h"
+#include "client/cli/error_text.h"
+#include "client/cli/help.h"
+#include "client/cli/json_text.h"
+#include "client/cli/messages.h"
+#include "client/cli/requests.h"
+#include "client/cpp/client.h"
+
+namespace persistd::cli {
+namespace {
+
+namespace pb = cim::persistence::v1;
+using client::Client;
+
+const std::vector<FlagSpec>& GlobalFlags() {
+  static const std::vector<FlagSpec>& flags =
+      *new std::vector<FlagSpec>{{"address"}, {"timeout"}, {"help", FlagSpec::kSwitch}};
+  return flags;
+}
+
+std::string Name(const pb::AggregateRef& ref) {
+  return absl::StrCat(ref.context(), "/", ref.aggregate(), "/", ref.entity_id());
+}
+
+// One command being carried out.
+class Command {
+ public:
+  Command(std::string name, const Environment& environment) : name_(std::move(name)), environment_(environment) {}
+
+  int Save(const Arguments& arguments, const Client& client) {
+    const auto request = BuildSave(arguments, environment_.in);
+    if (!request.ok()) return UsageError(request.status());
+    const auto response = client.Save(*request);
+    if (!response.ok()) return CallError(request->ref(), response.status(), request->request_id());
+    return PrintForPeople(ToJson(*response));
+  }
+
+  int Load(const Arguments& arguments, const Client& client) {
+    const auto request = BuildLoad(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto* const at_version = std::get_if<pb::GetAtVersionRequest>(&*request);
+    const auto response =
+        at_version != nullptr ? client.GetAtVersion(*at_version) : client.Load(std::get<pb::LoadRequest>(*request));
+    const pb::AggregateRef& ref = at_version != nullptr ? at_version->ref() : std::get<pb::LoadRequest>(*request).ref();
+    if (!response.ok()) return CallError(ref, response.status());
+    return PrintForPeople(ToJson(*response));
+  }
+
+  int History(const Arguments& arguments, const Client& client) {
+    const auto request = BuildHistory(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto limit = arguments.GetNumber("limit");
+    if (!limit.ok()) return UsageError(limit.status());
+    client::HistoryReader reader = client.History(*request);
+    for (uint64_t left = limit->value_or(UINT64_MAX); left > 0; --left) {
+      const auto event = reader.Next();
+      if (!event.ok()) return CallError(request->ref(), event.status());
+      if (!event->has_value()) break;
+      if (const int code = Print(ToJson(**event)); code != kExitOk) return code;
+    }
+    return kExitOk;
+  }
+
+  int Info(const Arguments& arguments, const Client& client) {
+    if (!arguments.positionals().empty()) return UsageError(absl::InvalidArgumentError("it takes no arguments"));
+    const auto response = client.GetServerInfo();
+    if (!response.ok()) return CallError(std::nullopt, response.status());
+    return PrintForPeople(ToJson(*response));
+  }
+
+  int UsageError(const absl::Status& status) {
+    const std::string program = name_.empty() ? "persistctl" : absl::StrCat("persistctl ", name_);
+    environment_.err << program << ": " << status.message() << "\nSee " << program << " --help\n";
+    return kExitUsage;
+  }
+
+ private:
+  int CallError(const std::optional<pb::AggregateRef>& ref, const absl::Status& status,
+                const std::string& request_id = "") {
+    const std::string what = ref.has_value() ? absl::StrCat(name_, " ", Name(*ref)) : name_;
+    environment_.err << ErrorText(what, status, request_id);
+    return kExitCallFailed;
+  }
+
+  int PrintForPeople(const absl::StatusOr<std::string>& json) {
+    return json.ok() ? Print(PrettyJson(*json)) : Print(json);
+  }
+
+  int Print(const absl::StatusOr<std::string>& json) {
+    if (!json.ok()) return Fail(json.status().message());
+    // Flushed line by line, so that whoever reads a history through a pipe sees each event when it arrives.
+    environment_.out << *json << std::endl;
+    return environment_.out ? kExitOk : Fail("cannot write the output");
+  }
+
+  int Fail(absl::string_view why) {
+    environment_.err << "persistctl: " << name_ << ": " << why << "\n";
+    return kExitCallFailed;
+  }
+
+  const std::string name_;
+  const Environment& environment_;
+};
+
+struct CommandSpec {
+  const char* name;
+  int (Command::*run)(const Arguments&, const Client&);
+  std::vector<FlagSpec> flags;
+};
+
+const CommandSpec* FindCommand(const std::string& name) {
+  static const std::vector<CommandSpec>& commands = *new std::vector<CommandSpec>{
+      {"save", &Command::Save, SaveFlags()},
+      {"load", &Command::Load, LoadFlags()},
+      {"history", &Command::History, HistoryFlags()},
+      {"info", &Command::Info, {}},
+  };
+  for (const CommandSpec& command : commands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+// `before` and `after` are what stands before and after the command's name.
+absl::StatusOr<Client> Connect(const Arguments& before, const Arguments& after, const Environment& environment) {
+  const auto get = [&](const char* flag) { return after.Has(flag) ? after.Get(flag) : before.Get(flag); };
+  client::Options options;
+  if (const char* const address = environment.getenv("PERSISTCTL_ADDRESS"); address != nullptr && *address != '\0') {
+    options.address = address;
+  }
+  if (const auto address = get("address")) options.address = *address;
+  if (const auto text = get("timeout")) {
+    absl::Duration timeout;
+    if (!absl::ParseDuration(*text, &timeout) || timeout < absl::Milliseconds(1) || timeout > absl::Hours(24)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--timeout needs a time from 1ms to 24h, like 500ms, 5s or 2m, not \"", *text, "\""));
+    }
+    options.default_timeout = absl::ToChronoMilliseconds(timeout);
+    options.retry.max_elapsed = options.default_timeout;
+  }
+  return Client::Connect(options);
+}
+
+}  // namespace
+
+int Run(const std::vector<std::string>& args, const Environment& environment) {
+  for (const std::string& arg : args) {
+    if (IsUtf8(arg)) continue;
+    return Command("", environment).UsageError(absl::InvalidArgumentError("an argument is not valid UTF-8"));
+  }
+  const auto before = Arguments::Parse(args, GlobalFlags(), /*stop_at_positional=*/true);
+  if (!before.ok()) return Command("", environment).UsageError(before.status());
+  std::vector<std::string> rest = before->rest();
+  const std::string name = rest.empty() ? "" : rest.front();
+  if (before->Has("help") || name == "help") {
+    environment.out << HelpText(name == "help" && rest.size() > 1 ? rest[1] : name);
+    return kExitOk;
+  }
+  if (name.empty()) {
+    environment.err << HelpText("");
+    return kExitUsage;
+  }
+  const CommandSpec* const spec = FindCommand(name);
+  if (spec == nullptr) {
+    return Command("", environment)
+        .UsageError(absl::InvalidArgumentError(absl::StrCat("there is no command \"", name, "\"")));
+  }
+
+  Command command(name, environment);
+  std::vector<FlagSpec> flags = GlobalFlags();
+  flags.insert(flags.end(), spec->flags.begin(), spec->flags.end());
+  rest.erase(rest.begin());
+  const auto arguments = Arguments::Parse(rest, flags);
+  if (!arguments.ok()) return command.UsageError(arguments.status());
+  if (arguments->Has("help")) {
+    environment.out << HelpText(name);
+    return kExitOk;
+  }
+  const auto client = Connect(*before, *arguments, environment);
+  if (!client.ok()) return command.UsageError(client.status());
+  return (command.*spec->run)(*arguments, *client);
+}
+
+}  // namespace persistd::cli

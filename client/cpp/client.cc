@@ -1,0 +1,112 @@
+#include "client/cpp/client.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpc/grpc.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/support/channel_arguments.h"
+
+namespace persistd::client {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+grpc::ChannelArguments ChannelArguments() {
+  grpc::ChannelArguments arguments;
+  // An aggregate with a long tail of events is larger than gRPC's default of 4 MiB.
+  arguments.SetMaxReceiveMessageSize(64 << 20);
+  // A restarted daemon is found soon; gRPC's default waits up to two minutes.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+  // A peer that vanished without a word is noticed while calls wait for it.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
+  // The daemon is reached directly: a proxy set up for web traffic must not catch calls to 127.0.0.1.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
+// Runs `attempt` until it succeeds or `retry` gives up.
+template <typename Attempt>
+auto Repeat(RetryLoop retry, Attempt attempt) -> decltype(attempt()) {
+  while (true) {
+    auto result = attempt();
+    if (result.ok()) return result;
+    if (retry.WaitToRetry(result.status())) continue;
+    if (retry.attempts() == 1) return result;
+    return Annotate(result.status(), absl::StrCat("after ", retry.attempts(), " attempts"));
+  }
+}
+
+}  // namespace
+
+absl::Status Options::Validate() const {
+  if (address.empty()) return absl::InvalidArgumentError("address must not be empty");
+  if (default_timeout.count() <= 0 || default_timeout > std::chrono::hours(24)) {
+    return absl::InvalidArgumentError("default_timeout must be more than 0 and at most 24 hours");
+  }
+  return retry.Validate();
+}
+
+absl::StatusOr<Client> Client::Connect(Options options) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  const auto credentials = options.credentials ? options.credentials : grpc::InsecureChannelCredentials();
+  auto channel = grpc::CreateCustomChannel(options.address, credentials, ChannelArguments());
+  return Client(NewGrpcStub(channel), std::move(options));
+}
+
+Client::Client(std::shared_ptr<Stub> stub, Options options, std::shared_ptr<Clock> clock)
+    : stub_(std::move(stub)), clock_(std::move(clock)), timeout_(options.default_timeout), retry_(options.retry) {}
+
+absl::StatusOr<pb::SaveResponse> Client::Save(pb::SaveRequest request) const {
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  // The last attempt that may have stored the save. Later attempts that got nowhere do not undo it, so it must not be
+  // hidden behind an error that says "nothing was stored".
+  absl::Status open;
+  auto result = Repeat(RetryLoop(retry_, *clock_, deadline), [&] {
+    auto attempt = stub_->Save(request, deadline);
+    if (MayHaveBeenStored(attempt.status())) open = attempt.status();
+    return attempt;
+  });
+  const absl::Status& last = result.status();
+  const bool tells_of_itself_only = absl::IsUnavailable(last) || absl::IsResourceExhausted(last);
+  if (open.ok() || MayHaveBeenStored(last) || !tells_of_itself_only) return result;
+  return Annotate(open, absl::StrCat("then: ", last.message()));
+}
+
+absl::StatusOr<pb::LoadResponse> Client::Load(const pb::LoadRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->Load(request, deadline); });
+}
+
+absl::StatusOr<pb::LoadResponse> Client::Load(const pb::AggregateRef& ref) const {
+  pb::LoadRequest request;
+  *request.mutable_ref() = ref;
+  return Load(request);
+}
+
+absl::StatusOr<pb::LoadResponse> Client::GetAtVersion(const pb::GetAtVersionRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetAtVersion(request, deadline); });
+}
+
+absl::StatusOr<pb::AggregateMetadata> Client::GetMetadata(const pb::AggregateRef& ref) const {
+  pb::GetMetadataRequest request;
+  *request.mutable_ref() = ref;
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetMetadata(request, deadline); });
+}
+
+absl::StatusOr<pb::GetServerInfoResponse> Client::GetServerInfo() const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetServerInfo({}, deadline); });
+}
+
+HistoryReader Client::History(pb::GetHistoryRequest request) const {
+  return HistoryReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
+}
+
+}  // namespace persistd::client

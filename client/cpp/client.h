@@ -1,0 +1,78 @@
+// The C++ client of persistd.
+//
+//   absl::StatusOr<Client> client = Client::Connect({.address = "127.0.0.1:7443"});
+//   cim::persistence::v1::SaveRequest request;
+//   *request.mutable_ref() = Ref("sales", "order", "42");
+//   request.set_expected_version(0);
+//   *request.add_events() = JsonEvent("placed", R"({"total": 12})");
+//   absl::StatusOr<cim::persistence::v1::SaveResponse> saved = client->Save(request);
+//
+// A Client is a thin, copyable handle; copies share one connection. All its methods block, are thread-safe, and may run
+// at the same time. Errors carry an ErrorDetail (errors.h).
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cim/persistence/v1/admin.pb.h"
+#include "cim/persistence/v1/aggregates.pb.h"
+#include "client/cpp/errors.h"
+#include "client/cpp/history.h"
+#include "client/cpp/request_id.h"
+#include "client/cpp/requests.h"
+#include "client/cpp/retry.h"
+#include "client/cpp/stub.h"
+#include "grpcpp/security/credentials.h"
+
+namespace persistd::client {
+
+struct Options {
+  // Any gRPC target, for example `127.0.0.1:7443` or `dns:///persistd.internal:7443`.
+  std::string address = "127.0.0.1:7443";
+  // Null: an unencrypted connection.
+  std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr;
+  // How long a call may take with all its repeats; for a history, how long each event may take. At most a day.
+  std::chrono::milliseconds default_timeout{30'000};
+  RetryPolicy retry = {};
+
+  // INVALID_ARGUMENT naming the option that makes no sense.
+  absl::Status Validate() const;
+};
+
+class Client {
+ public:
+  // Does not wait for the daemon: calls connect when they need to, and connect again after the daemon was away.
+  static absl::StatusOr<Client> Connect(Options options);
+
+  // A client over a stub of one's own, for tests. `options` must be valid; its address and credentials are not used.
+  explicit Client(std::shared_ptr<Stub> stub, Options options = {}, std::shared_ptr<Clock> clock = Clock::Real());
+
+  // Saves events. A request without `request_id` gets a fresh one. While the daemon is unavailable or overloaded the
+  // save is repeated with the same id, so it is stored at most once; a version conflict (ABORTED) is never repeated.
+  //
+  // An error for which MayHaveBeenStored() is true leaves the outcome open. A caller that wants to settle it later sets
+  // `request_id` itself (NewRequestId) and calls again with the same request.
+  absl::StatusOr<cim::persistence::v1::SaveResponse> Save(cim::persistence::v1::SaveRequest request) const;
+
+  // Reads. They are repeated while the daemon is unavailable or overloaded.
+  absl::StatusOr<cim::persistence::v1::LoadResponse> Load(const cim::persistence::v1::LoadRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::LoadResponse> Load(const cim::persistence::v1::AggregateRef& ref) const;
+  absl::StatusOr<cim::persistence::v1::LoadResponse> GetAtVersion(
+      const cim::persistence::v1::GetAtVersionRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::AggregateMetadata> GetMetadata(
+      const cim::persistence::v1::AggregateRef& ref) const;
+  absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo() const;
+
+  // The events of an aggregate, one by one. The call is made by the reader's first Next().
+  HistoryReader History(cim::persistence::v1::GetHistoryRequest request) const;
+
+ private:
+  std::shared_ptr<Stub> stub_;
+  std::shared_ptr<Clock> clock_;
+  std::chrono::milliseconds timeout_;
+  RetryPolicy retry_;
+};
+
+}  // namespace persistd::client

@@ -1,0 +1,103 @@
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "cim/persistence/v1/admin.grpc.pb.h"
+#include "cim/persistence/v1/aggregates.grpc.pb.h"
+#include "client/cpp/errors.h"
+#include "client/cpp/stub.h"
+#include "grpcpp/client_context.h"
+
+namespace persistd::client {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+void SetDeadline(grpc::ClientContext& context, Stub::Deadline deadline) {
+  // gRPC takes wall time and turns it into monotonic time at once, so a clock that is set later does no harm.
+  const auto left = deadline - std::chrono::steady_clock::now();
+  context.set_deadline(std::chrono::system_clock::now() + left);
+}
+
+template <typename Service, typename Request, typename Response>
+absl::StatusOr<Response> Call(Service& service,
+                              grpc::Status (Service::*method)(grpc::ClientContext*, const Request&, Response*),
+                              const Request& request, Stub::Deadline deadline) {
+  grpc::ClientContext context;
+  SetDeadline(context, deadline);
+  Response response;
+  const grpc::Status status = (service.*method)(&context, request, &response);
+  if (!status.ok()) return FromGrpcStatus(status);
+  return response;
+}
+
+class GrpcHistoryStream final : public HistoryStream {
+ public:
+  GrpcHistoryStream(std::shared_ptr<pb::AggregateService::Stub> service, const pb::GetHistoryRequest& request,
+                    Stub::Deadline deadline)
+      : service_(std::move(service)) {
+    SetDeadline(context_, deadline);
+    reader_ = service_->GetHistory(&context_, request);
+  }
+
+  ~GrpcHistoryStream() override {
+    if (finished_) return;
+    context_.TryCancel();
+    // gRPC wants every call finished; a reader that was left in the middle has no use for the outcome.
+    (void)reader_->Finish();
+  }
+
+  absl::StatusOr<std::optional<pb::RecordedEvent>> Next() override {
+    pb::RecordedEvent event;
+    if (reader_->Read(&event)) return event;
+    finished_ = true;
+    const grpc::Status status = reader_->Finish();
+    if (!status.ok()) return FromGrpcStatus(status);
+    return std::nullopt;
+  }
+
+ private:
+  const std::shared_ptr<pb::AggregateService::Stub> service_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<pb::RecordedEvent>> reader_;
+  bool finished_ = false;
+};
+
+class GrpcStub final : public Stub {
+ public:
+  explicit GrpcStub(const std::shared_ptr<grpc::Channel>& channel)
+      : aggregates_(pb::AggregateService::NewStub(channel)), admin_(pb::AdminService::NewStub(channel)) {}
+
+  absl::StatusOr<pb::SaveResponse> Save(const pb::SaveRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::Save, request, deadline);
+  }
+  absl::StatusOr<pb::LoadResponse> Load(const pb::LoadRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::Load, request, deadline);
+  }
+  absl::StatusOr<pb::LoadResponse> GetAtVersion(const pb::GetAtVersionRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::GetAtVersion, request, deadline);
+  }
+  absl::StatusOr<pb::AggregateMetadata> GetMetadata(const pb::GetMetadataRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::GetMetadata, request, deadline);
+  }
+  std::unique_ptr<HistoryStream> GetHistory(const pb::GetHistoryRequest& request, Deadline deadline) override {
+    return std::make_unique<GrpcHistoryStream>(aggregates_, request, deadline);
+  }
+  absl::StatusOr<pb::GetServerInfoResponse> GetServerInfo(const pb::GetServerInfoRequest& request,
+                                                          Deadline deadline) override {
+    return Call(*admin_, &pb::AdminService::Stub::GetServerInfo, request, deadline);
+  }
+
+ private:
+  const std::shared_ptr<pb::AggregateService::Stub> aggregates_;
+  const std::unique_ptr<pb::AdminService::Stub> admin_;
+};
+
+}  // namespace
+
+std::shared_ptr<Stub> NewGrpcStub(const std::shared_ptr<grpc::Channel>& channel) {
+  return std::make_shared<GrpcStub>(channel);
+}
+
+}  // namespace persistd::client

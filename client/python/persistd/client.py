@@ -1,0 +1,250 @@
+"""The client: one method for each call, with retries and Python values."""
+
+import datetime
+import enum
+import time
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+
+import grpc
+
+from persistd._stubs import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, types_pb2
+from persistd.errors import DeadlineExceeded, PersistdError, VersionConflict, from_rpc_error
+from persistd.ids import uuid7
+from persistd.payloads import Ref, Value, to_payload, to_ref
+from persistd.retry import Deadline, RetryPolicy
+
+# An aggregate without a state is loaded with all its events, which can be far more than gRPC's default of 4 MiB.
+_MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+
+
+class Consistency(enum.IntEnum):
+    """What a load must have seen; see `Consistency` in aggregates.proto."""
+
+    STRONG = aggregates_pb2.CONSISTENCY_STRONG
+    CACHED = aggregates_pb2.CONSISTENCY_CACHED
+
+
+class Client:
+    """A connection to persistd. Thread safe: share one among threads, and close it, or use it in a `with` statement.
+
+    Calls that fail with UNAVAILABLE or OVERLOADED are repeated until the deadline, with back-off. A save is repeated
+    with the same request id, so it is stored at most once. What then remains is raised as a PersistdError.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout: float = 30.0,
+        *,
+        credentials: Optional[grpc.ChannelCredentials] = None,
+        metadata: Sequence[Tuple[str, str]] = (),
+        retry: RetryPolicy = RetryPolicy(),
+    ):
+        """Connects in the background; the first call finds out whether it works.
+
+        Args:
+          address: `host:port`, or any other name that gRPC resolves.
+          timeout: the deadline of each call, its retries included, in seconds. Each method can override it.
+          credentials: for TLS. Default: plain text.
+          metadata: gRPC metadata that is sent with each call, for example `traceparent`.
+          retry: how long to wait between retries.
+        """
+        options = [
+            ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
+            ("grpc.enable_retries", 0),  # The retries are made here, where the request id is known.
+            # A daemon that restarts is back in a second; gRPC's own default would look again only after 20 s.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options)
+        self._aggregates = aggregates_pb2_grpc.AggregateServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._timeout = timeout
+        self._metadata = tuple(metadata)
+        self._retry = retry
+
+    def close(self) -> None:
+        """Ends the connection; running calls are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def save(
+        self,
+        ref: Ref,
+        events: Iterable[types_pb2.NewEvent],
+        expected_version: Optional[int] = None,
+        must_exist: bool = False,
+        state: Optional[Value] = None,
+        *,
+        state_schema_version: int = 0,
+        tags: Optional[Sequence[str]] = None,
+        metadata: Optional[Mapping[str, str]] = None,
+        request_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> aggregates_pb2.SaveResponse:
+        """Saves 1 to 1000 events of one aggregate atomically, and with them, if given, its state.
+
+        Args:
+          ref: the aggregate, also as a tuple (context, aggregate, entity id).
+          events: see `persistd.event`.
+          expected_version: save only on exactly this version; 0: it must not exist. None: on any.
+          must_exist: save only when it exists, at any version.
+          state: the aggregate's state after these events; see `persistd.to_payload`.
+          state_schema_version: the schema version of `state`; 0 means 1.
+          tags: the aggregate's tags from now on; an empty sequence removes them, None keeps what it has.
+          metadata: its custom metadata from now on; an empty mapping removes it, None keeps what it has.
+          request_id: identifies the save. Give it again to repeat a save whose outcome is unknown. Default: a UUIDv7.
+          timeout: the deadline in seconds, instead of the client's.
+
+        Raises:
+          VersionConflict: the aggregate is at another version.
+          Unavailable: with `outcome_unknown`, the save may have been stored.
+          PersistdError: any other failure; nothing was stored unless `outcome_unknown` says so.
+          ValueError: both `expected_version` and `must_exist` are given.
+        """
+        if expected_version is not None and must_exist:
+            raise ValueError("expected_version and must_exist exclude each other")
+        request = aggregates_pb2.SaveRequest(
+            ref=to_ref(ref),
+            events=events,
+            state_schema_version=state_schema_version,
+            request_id=request_id or uuid7(),
+        )
+        if expected_version is not None:
+            request.expected_version = expected_version
+        elif must_exist:
+            request.must_exist = True
+        if state is not None:
+            request.state.CopyFrom(to_payload(state))
+        if tags is not None:
+            request.options.tags.extend(tags)
+            request.options.clear_tags = not tags
+        if metadata is not None:
+            request.options.metadata.update(metadata)
+            request.options.clear_metadata = not metadata
+        return self._call(self._aggregates.Save, request, timeout, is_save=True)
+
+    def load(
+        self, ref: Ref, consistency: Consistency = Consistency.STRONG, *, timeout: Optional[float] = None
+    ) -> aggregates_pb2.LoadResponse:
+        """Loads an aggregate: its last stored state and the events after it. Raises NotFound when it does not exist."""
+        request = aggregates_pb2.LoadRequest(ref=to_ref(ref))
+        request.options.consistency = int(consistency)
+        return self._call(self._aggregates.Load, request, timeout)
+
+    def get_at_version(
+        self,
+        ref: Ref,
+        version: Optional[int] = None,
+        *,
+        as_of: Optional[datetime.datetime] = None,
+        timeout: Optional[float] = None,
+    ) -> aggregates_pb2.LoadResponse:
+        """Returns an aggregate as it was at a version, or at a time (by when its events were recorded).
+
+        Raises VersionNotFound when it has not reached that version, or did not exist at that time.
+        """
+        if (version is None) == (as_of is None):
+            raise ValueError("give either version or as_of")
+        request = aggregates_pb2.GetAtVersionRequest(ref=to_ref(ref))
+        if version is not None:
+            request.version = version
+        else:
+            request.as_of.FromDatetime(as_of.astimezone(datetime.timezone.utc))
+        return self._call(self._aggregates.GetAtVersion, request, timeout)
+
+    def get_metadata(self, ref: Ref, *, timeout: Optional[float] = None) -> types_pb2.AggregateMetadata:
+        """Returns version, time, tags and the like without payloads. Raises NotFound when it does not exist."""
+        request = aggregates_pb2.GetMetadataRequest(ref=to_ref(ref))
+        return self._call(self._aggregates.GetMetadata, request, timeout)
+
+    def server_info(self, *, timeout: Optional[float] = None) -> admin_pb2.GetServerInfoResponse:
+        """Returns the daemon's version, its limits, and what it stands on."""
+        return self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest(), timeout)
+
+    def history(
+        self,
+        ref: Ref,
+        from_version: int = 0,
+        to_version: Optional[int] = None,
+        reverse: bool = False,
+        event_types: Iterable[str] = (),
+        *,
+        timeout: Optional[float] = None,
+    ) -> Iterator[types_pb2.RecordedEvent]:
+        """Yields the events with from_version < version <= to_version, oldest first, or newest first with `reverse`.
+
+        A stream that breaks is continued after the last event received, so each event comes exactly once. (What was
+        saved after the call began is then seen as well; set `to_version` where that matters.) However long the history
+        is, `timeout` bounds only the time in which no event comes.
+
+        Raises NotFound when the aggregate does not exist, Unavailable when it cannot be continued in time.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        request = aggregates_pb2.GetHistoryRequest(
+            ref=to_ref(ref), from_version=from_version, to_version=to_version, reverse=reverse, event_types=event_types
+        )
+        deadline, delays = Deadline(timeout), self._retry.delays()
+        while True:
+            last_version = None
+            call = self._aggregates.GetHistory(request, timeout=deadline.remaining(), metadata=self._metadata)
+            try:
+                for event in call:
+                    last_version = event.version
+                    yield event
+                return
+            except grpc.RpcError as broken:
+                error, cause = from_rpc_error(broken), broken
+            finally:
+                call.cancel()  # Without effect on a stream that has ended; needed when the caller stops early.
+            continues = error.transient
+            if last_version is not None:
+                if _continue_after(request, last_version):
+                    return
+                deadline, delays = Deadline(timeout), self._retry.delays()
+                # The deadline of a gRPC stream covers all of it, also the time that the caller took between two events.
+                continues |= isinstance(error, DeadlineExceeded)
+            self._wait(error, cause, continues, deadline, delays)
+
+    def _call(
+        self, method: Callable[..., Any], request: Any, timeout: Optional[float], *, is_save: bool = False
+    ) -> Any:
+        deadline, delays = Deadline(self._timeout if timeout is None else timeout), self._retry.delays()
+        outcome_unknown = False
+        while True:
+            try:
+                return method(request, timeout=deadline.remaining(), metadata=self._metadata)
+            except grpc.RpcError as failed:
+                error, cause = from_rpc_error(failed, is_save=is_save), failed
+            # One lost answer leaves the outcome open, whatever later attempts are told; except that a conflict is only
+            # answered after persistd has looked for this request id.
+            outcome_unknown |= error.outcome_unknown
+            error.outcome_unknown = outcome_unknown and not isinstance(error, VersionConflict)
+            self._wait(error, cause, error.transient, deadline, delays)
+
+    def _wait(
+        self, error: PersistdError, cause: grpc.RpcError, again: bool, deadline: Deadline, delays: Iterator[float]
+    ) -> None:
+        """Waits before the next attempt, or raises `error` when there must be none or no time is left for one."""
+        delay = max(next(delays), error.retry_delay)
+        if not again or delay >= deadline.remaining():
+            raise error from cause
+        time.sleep(delay)
+
+
+def _continue_after(request: aggregates_pb2.GetHistoryRequest, version: int) -> bool:
+    """Moves the request behind the last event received. Returns True when nothing is left to ask for."""
+    if request.reverse:
+        request.to_version = version - 1
+        return request.to_version <= request.from_version
+    request.from_version = version
+    return request.HasField("to_version") and version >= request.to_version

@@ -1,0 +1,228 @@
+#include "server/app/daemon.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/app/options.h"
+#include "server/app/version.h"
+#include "server/base/logging.h"
+#include "server/base/status_macros.h"
+
+namespace persistd::app {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+constexpr int kDurableReplicas = 3;
+// A daemon that was just killed needs a moment until the system has closed its files.
+constexpr std::chrono::seconds kLockPatience{2};
+// Calls that are cut off at the end of the grace still answer their callers.
+constexpr std::chrono::milliseconds kAnswerTime{200};
+
+constexpr const char* kFeatures[] = {"save", "load", "history", "get_at_version", "get_metadata", "idempotent_save"};
+
+}  // namespace
+
+Daemon::Daemon(config::Config config, const base::Clock* clock)
+    : config_(std::move(config)), clock_(clock), started_at_(clock->WallNow()) {}
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, const base::Clock* clock) {
+  if (config.nats.tls.enabled) RETURN_IF_ERROR(jetstream::CheckTlsUsable());
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), clock));
+  Daemon* self = daemon.get();
+  const auto gate = [self](jetstream::RawConnection& connection) { return self->PassGate(connection); };
+  daemon->writes_ = std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
+  daemon->writes_->OnChange([self] { self->UpdateHealth(); });
+  if (self->config_.nats.connections > 1) {
+    daemon->reads_ =
+        std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
+    daemon->reads_->OnChange([self] { self->UpdateHealth(); });
+  }
+  const repository::Connections connections{
+      .writes = self->writes_.get(), .reads = self->reads_ != nullptr ? self->reads_.get() : self->writes_.get()};
+  daemon->repository_ =
+      repository::Repository::Create(RepositoryOptionsOf(self->config_), connections, &self->executor_, clock);
+  daemon->aggregates_ = std::make_unique<rpc::AggregateService>(
+      self->repository_.get(),
+      rpc::AggregateService::Options{.limits = RequestLimitsOf(self->config_.limits),
+                                     .fsync = [self] { return FsyncOf(self->fsync_mode()); },
+                                     .clock = clock});
+  daemon->admin_ = std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); });
+  return daemon;
+}
+
+Daemon::~Daemon() { Stop(); }
+
+absl::Status Daemon::Start(std::function<void()> on_serving) {
+  {
+    base::MutexLock lock(mutex_);
+    on_serving_ = std::move(on_serving);
+  }
+  RETURN_IF_ERROR(LockDataDir());
+  std::vector<rpc::Service> services;
+  services.push_back(aggregates_->MakeService());
+  services.push_back(admin_->MakeService());
+  ASSIGN_OR_RETURN(server_, rpc::Server::Create(ServerOptionsOf(config_), std::move(services)));
+  server_->Start();
+  base::LogInfo("listening", {{"address", address()}});
+  if (config_.nats.embedded.enabled) RETURN_IF_ERROR(StartEmbedded());
+  writes_->Start();
+  if (reads_ != nullptr) reads_->Start();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::LockDataDir() {
+  std::error_code error;
+  std::filesystem::create_directories(config_.data_dir, error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("data_dir ", config_.data_dir, " cannot be created: ", error.message()));
+  }
+  const std::string path = (std::filesystem::path(config_.data_dir) / "LOCK").string();
+  ASSIGN_OR_RETURN(data_lock_, base::FileLock::Acquire(path, kLockPatience));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartEmbedded() {
+  const config::Embedded& from = config_.nats.embedded;
+  jetstream::EmbeddedServer::Options options;
+  options.binary = from.binary;
+  options.dir = (std::filesystem::path(config_.data_dir) / "nats").string();
+  options.port = from.port;
+  options.sync_interval = from.sync_interval;
+  options.max_file_store_bytes = from.max_file_store_bytes;
+  options.max_memory_store_bytes = from.max_memory_store_bytes;
+  options.cancelled = [this] { return cancelled_.load(); };
+  ASSIGN_OR_RETURN(embedded_, jetstream::EmbeddedServer::Create(std::move(options)));
+  jetstream::ConnectOptions connect = ConnectOptionsOf(config_.nats);
+  connect.urls = {embedded_->url()};
+  connect.user = embedded_->user();
+  connect.password = embedded_->password();
+  writes_->UseServer(connect);
+  if (reads_ != nullptr) reads_->UseServer(connect);
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::PassGate(jetstream::RawConnection& connection) {
+  ASSIGN_OR_RETURN(jetstream::ServerFacts facts, jetstream::ProbeServer(connection));
+  jetstream::FsyncMode fsync = jetstream::FsyncMode::kUnknown;
+  if (config_.nats.embedded.enabled) {
+    fsync = config_.nats.embedded.sync_interval == "always" ? jetstream::FsyncMode::kAlways
+                                                            : jetstream::FsyncMode::kInterval;
+  } else if (!config_.nats.monitoring_url.empty()) {
+    const absl::StatusOr<jetstream::FsyncMode> answer = jetstream::AskFsyncMode(config_.nats.monitoring_url);
+    if (answer.ok()) {
+      fsync = *answer;
+    } else {
+      base::LogWarn("fsync mode not known", {{"reason", answer.status()}});
+    }
+  }
+  base::LogInfo("nats server accepted", {{"version", facts.version}, {"api_level", facts.api_level}});
+  base::MutexLock lock(mutex_);
+  facts_ = std::move(facts);
+  fsync_ = fsync;
+  return absl::OkStatus();
+}
+
+void Daemon::UpdateHealth() {
+  std::function<void()> announce;
+  {
+    base::MutexLock lock(mutex_);
+    if (stopping_) return;
+    const bool ready = writes_->status().ok() && (reads_ == nullptr || reads_->status().ok());
+    if (ready == serving_) return;
+    serving_ = ready;
+    // Under the lock, so that two connections that change at once cannot leave health at the older of two answers.
+    server_->SetServing(ready);
+    if (ready) announce = std::exchange(on_serving_, nullptr);
+  }
+  if (announce) announce();
+}
+
+void Daemon::Stop() {
+  {
+    base::MutexLock lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+  }
+  if (server_ != nullptr) {
+    base::LogInfo("stopping", {{"grace_ms", config_.server.shutdown_grace.count()}});
+    // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
+    const base::SteadyTime cut_off = clock_->SteadyNow() + config_.server.shutdown_grace + kAnswerTime;
+    const base::Executor::TimerId timer = executor_.RunAt(cut_off, [this] {
+      writes_->Close();
+      if (reads_ != nullptr) reads_->Close();
+    });
+    server_->Shutdown(config_.server.shutdown_grace);
+    executor_.Cancel(timer);
+  }
+  writes_->Stop();
+  if (reads_ != nullptr) reads_->Stop();
+  executor_.Stop();
+  if (embedded_ != nullptr) embedded_->Stop();
+  base::LogInfo("stopped");
+}
+
+std::string Daemon::address() const {
+  const std::string& address = config_.server.listen_address;
+  return absl::StrCat(address.substr(0, address.rfind(':')), ":", server_->port());
+}
+
+jetstream::FsyncMode Daemon::fsync_mode() const {
+  base::MutexLock lock(mutex_);
+  return fsync_;
+}
+
+pb::GetServerInfoResponse Daemon::ServerInfo() const {
+  pb::GetServerInfoResponse info;
+  info.set_version(kVersion);
+  for (const char* feature : kFeatures) info.add_features(feature);
+  const int64_t started = started_at_.time_since_epoch().count();
+  info.mutable_started_at()->set_seconds(started / 1'000'000'000);
+  info.mutable_started_at()->set_nanos(static_cast<int32_t>(started % 1'000'000'000));
+  pb::NatsInfo& nats = *info.mutable_nats();
+  nats.set_connected(writes_->status().ok());
+  nats.set_server_url(writes_->server_url());
+  nats.set_reconnects(writes_->connects() > 0 ? writes_->connects() - 1 : 0);
+  nats.set_embedded(config_.nats.embedded.enabled);
+  {
+    base::MutexLock lock(mutex_);
+    nats.set_server_name(facts_.name);
+    nats.set_server_version(facts_.version);
+    nats.set_api_level(facts_.api_level);
+  }
+  int replicas = config_.repository.stream.replicas;
+  for (const jetstream::StreamPtr& stream : repository_->streams()) {
+    replicas = std::min(replicas, stream->replicas);
+    pb::StreamInfo& listed = *info.add_streams();
+    listed.set_name(stream->name);
+    listed.set_replicas(static_cast<uint32_t>(stream->replicas));
+  }
+  const jetstream::FsyncMode fsync = fsync_mode();
+  info.mutable_durability()->set_replicas(static_cast<uint32_t>(replicas));
+  info.mutable_durability()->set_fsync(FsyncOf(fsync));
+  info.set_max_request_bytes(config_.limits.max_request_size);
+  info.set_max_event_bytes(config_.limits.max_event_size);
+  info.set_max_state_bytes(config_.limits.max_state_size);
+  if (!nats.connected()) info.add_warnings(absl::StrCat("NATS: ", writes_->status().message()));
+  if (fsync == jetstream::FsyncMode::kInterval) {
+    info.add_warnings("fsync is not `always`: a power cut may lose the last saves that were acknowledged");
+  }
+  if (fsync == jetstream::FsyncMode::kUnknown) {
+    info.add_warnings("when NATS calls fsync is not known: set nats.monitoring_url");
+  }
+  if (replicas < kDurableReplicas) {
+    info.add_warnings(absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",
+                                   ": the loss of a disk may lose data; repository.stream.replicas: 3 needs a cluster"));
+  }
+  if (const uint64_t foreign = repository_->stats().foreign_messages; foreign > 0) {
+    info.add_warnings(absl::StrCat("messages that persistd did not write were met ", foreign, " times; see the log"));
+  }
+  return info;
+}
+
+}  // namespace persistd::app

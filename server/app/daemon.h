@@ -1,0 +1,85 @@
+// The daemon: builds every part from the configuration, starts them in order and stops them in the reverse order.
+//
+// Start: the data folder is locked, gRPC listens (health NOT_SERVING), nats-server is started where it is embedded, the
+// connections are made, and once they are up health says SERVING. It says NOT_SERVING again while NATS is away.
+// Owned by main; its methods belong to one thread, but for Cancel.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cim/persistence/v1/admin.pb.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/file_lock.h"
+#include "server/base/mutex.h"
+#include "server/config/config.h"
+#include "server/jetstream/connection.h"
+#include "server/jetstream/embedded_server.h"
+#include "server/jetstream/monitoring.h"
+#include "server/jetstream/server_probe.h"
+#include "server/repository/repository.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/aggregate_service.h"
+#include "server/rpc/server.h"
+
+namespace persistd::app {
+
+class Daemon {
+ public:
+  // Checks what can be checked without side effects.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Create(config::Config config, const base::Clock* clock);
+  ~Daemon();
+
+  // Returns when gRPC listens and, where nats-server is embedded, when that runs. NATS may not be reachable yet:
+  // `on_serving` is called once, on any thread, when health first says SERVING.
+  absl::Status Start(std::function<void()> on_serving);
+
+  // Makes a Start that waits for nats-server give up. Thread-safe.
+  void Cancel() { cancelled_ = true; }
+
+  // Ends everything: new calls are refused, running ones get server.shutdown_grace.
+  void Stop();
+
+  // host:port that gRPC listens on; valid after Start.
+  std::string address() const;
+
+ private:
+  Daemon(config::Config config, const base::Clock* clock);
+
+  absl::Status LockDataDir();
+  absl::Status StartEmbedded();
+  absl::Status PassGate(jetstream::RawConnection& connection);
+  void UpdateHealth();
+  jetstream::FsyncMode fsync_mode() const;
+  cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
+
+  const config::Config config_;
+  const base::Clock* const clock_;
+  const base::WallTime started_at_;
+
+  base::Executor executor_{"persistd-timer"};
+  std::optional<base::FileLock> data_lock_;
+  std::unique_ptr<jetstream::EmbeddedServer> embedded_;
+  std::unique_ptr<jetstream::Connection> writes_;
+  std::unique_ptr<jetstream::Connection> reads_;  // nullptr: `writes_` does both.
+  std::unique_ptr<repository::Repository> repository_;
+  std::unique_ptr<rpc::AggregateService> aggregates_;
+  std::unique_ptr<rpc::AdminService> admin_;
+  std::unique_ptr<rpc::Server> server_;
+
+  mutable base::Mutex mutex_;
+  jetstream::ServerFacts facts_ GUARDED_BY(mutex_);
+  jetstream::FsyncMode fsync_ GUARDED_BY(mutex_) = jetstream::FsyncMode::kUnknown;
+  bool serving_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::function<void()> on_serving_ GUARDED_BY(mutex_);
+  std::atomic<bool> cancelled_ = false;
+};
+
+}  // namespace persistd::app

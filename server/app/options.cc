@@ -1,0 +1,97 @@
+#include "server/app/options.h"
+
+#include <string>
+
+namespace persistd::app {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+std::string CompressionOf(config::Compression compression) {
+  return compression == config::Compression::kS2 ? "s2" : "none";
+}
+
+repository::EventStreams EventStreamsOf(config::EventStreams streams) {
+  switch (streams) {
+    case config::EventStreams::kPerAggregateType:
+      return repository::EventStreams::kPerAggregateType;
+    case config::EventStreams::kPerContext:
+      return repository::EventStreams::kPerContext;
+    case config::EventStreams::kSingle:
+      return repository::EventStreams::kSingle;
+  }
+  return repository::EventStreams::kPerAggregateType;
+}
+
+}  // namespace
+
+jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats) {
+  jetstream::ConnectOptions options;
+  options.urls = nats.urls;
+  options.user = nats.user;
+  options.password = nats.password;
+  options.token = nats.token;
+  options.nkey_seed_file = nats.nkey_seed_file;
+  options.creds_file = nats.creds_file;
+  options.tls = nats.tls.enabled;
+  options.tls_ca_file = nats.tls.ca_file;
+  options.tls_cert_file = nats.tls.cert_file;
+  options.tls_key_file = nats.tls.key_file;
+  options.connect_timeout = nats.connect_timeout;
+  options.ping_interval = nats.ping_interval;
+  return options;
+}
+
+repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) {
+  const config::Repository& from = config.repository;
+  repository::RepositoryOptions options;
+  options.head_cache_bytes = from.head_cache_bytes;
+  options.state_cache_entries = from.cache_size;
+  options.state_cache_bytes = from.cache_bytes;
+  options.cache_ttl = from.cache_ttl;
+  options.max_load_bytes = config.limits.max_load_size;
+  repository::StorageOptions& storage = options.storage;
+  storage.event_stream_name = from.event_stream_name;
+  storage.aggregate_stream_name = from.aggregate_stream_name;
+  storage.event_streams = EventStreamsOf(from.event_streams);
+  storage.auto_create = from.auto_create;
+  storage.max_streams = from.max_streams;
+  storage.defaults = {.replicas = from.stream.replicas, .compression = CompressionOf(from.stream.compression)};
+  for (const config::AggregateType& type : from.aggregates) {
+    storage.types[{type.context, type.aggregate}] = {
+        .replicas = type.replicas.value_or(from.stream.replicas),
+        .compression = CompressionOf(type.compression.value_or(from.stream.compression))};
+  }
+  return options;
+}
+
+rpc::Server::Options ServerOptionsOf(const config::Config& config) {
+  rpc::Server::Options options;
+  options.listen_address = config.server.listen_address;
+  options.threads = config.server.threads;
+  options.default_deadline = config.server.default_deadline;
+  options.max_request_bytes = config.limits.max_request_size;
+  options.max_concurrent_calls = config.limits.max_concurrent_calls;
+  return options;
+}
+
+rpc::RequestLimits RequestLimitsOf(const config::Limits& limits) {
+  rpc::RequestLimits request;
+  request.max_event_bytes = limits.max_event_size;
+  request.max_state_bytes = limits.max_state_size;
+  return request;
+}
+
+pb::Durability::Fsync FsyncOf(jetstream::FsyncMode mode) {
+  switch (mode) {
+    case jetstream::FsyncMode::kAlways:
+      return pb::Durability::FSYNC_ALWAYS;
+    case jetstream::FsyncMode::kInterval:
+      return pb::Durability::FSYNC_INTERVAL;
+    case jetstream::FsyncMode::kUnknown:
+      break;
+  }
+  return pb::Durability::FSYNC_UNKNOWN;
+}
+
+}  // namespace persistd::app

@@ -1,0 +1,20 @@
+// From the configuration to the options of each part. Pure.
+#pragma once
+
+#include "cim/persistence/v1/types.pb.h"
+#include "server/config/config.h"
+#include "server/jetstream/monitoring.h"
+#include "server/jetstream/raw_connection.h"
+#include "server/repository/repository.h"
+#include "server/rpc/aggregate_service.h"
+#include "server/rpc/server.h"
+
+namespace persistd::app {
+
+jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats);
+repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config);
+rpc::Server::Options ServerOptionsOf(const config::Config& config);
+rpc::RequestLimits RequestLimitsOf(const config::Limits& limits);
+cim::persistence::v1::Durability::Fsync FsyncOf(jetstream::FsyncMode mode);
+
+}  // namespace persistd::app

@@ -1,0 +1,16 @@
+// What only a NATS server's monitoring port tells: whether JetStream calls fsync before it acknowledges. Thread-safe.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace persistd::jetstream {
+
+// When an acknowledged write has reached the disk.
+enum class FsyncMode { kUnknown, kAlways, kInterval };
+
+// Asks the monitoring port at `url`, such as http://127.0.0.1:8222. Blocks for a few seconds at most. Unavailable when
+// nobody answers there, FailedPrecondition when that server has no JetStream.
+absl::StatusOr<FsyncMode> AskFsyncMode(absl::string_view url);
+
+}  // namespace persistd::jetstream

@@ -1,0 +1,117 @@
+// A clock that moves only when somebody sleeps, errors as the daemon reports them, and a stub that answers from a
+// script. For single-threaded tests.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "cim/persistence/v1/errors.pb.h"
+#include "client/cpp/client.h"
+
+namespace persistd::client {
+
+class FakeClock final : public Clock {
+ public:
+  TimePoint Now() override { return now_; }
+  void SleepFor(Duration duration) override {
+    now_ += duration;
+    sleeps.push_back(duration);
+  }
+
+  std::vector<Duration> sleeps;
+
+ private:
+  TimePoint now_{std::chrono::hours(1)};
+};
+
+inline absl::Status Error(absl::StatusCode code, const cim::persistence::v1::ErrorDetail& detail) {
+  absl::Status status(code, cim::persistence::v1::ErrorReason_Name(detail.reason()));
+  status.SetPayload("type.googleapis.com/cim.persistence.v1.ErrorDetail", absl::Cord(detail.SerializeAsString()));
+  return status;
+}
+
+inline absl::Status Error(absl::StatusCode code, cim::persistence::v1::ErrorReason reason) {
+  cim::persistence::v1::ErrorDetail detail;
+  detail.set_reason(reason);
+  return Error(code, detail);
+}
+
+// Each kind of call takes the next answer of its script; the last one is repeated. Keeps what it was asked.
+class FakeStub final : public Stub {
+ public:
+  using SaveResult = absl::StatusOr<cim::persistence::v1::SaveResponse>;
+  using LoadResult = absl::StatusOr<cim::persistence::v1::LoadResponse>;
+  // The events of a stream, then how it ends.
+  struct HistoryScript {
+    std::vector<uint64_t> versions;
+    absl::Status end;
+  };
+
+  std::deque<SaveResult> saves;
+  std::deque<LoadResult> loads;
+  std::deque<HistoryScript> histories;
+
+  std::vector<cim::persistence::v1::SaveRequest> save_requests;
+  std::vector<cim::persistence::v1::GetHistoryRequest> history_requests;
+  std::vector<Deadline> deadlines;
+
+  SaveResult Save(const cim::persistence::v1::SaveRequest& request, Deadline deadline) override {
+    save_requests.push_back(request);
+    deadlines.push_back(deadline);
+    return Take(saves);
+  }
+  LoadResult Load(const cim::persistence::v1::LoadRequest&, Deadline deadline) override {
+    deadlines.push_back(deadline);
+    return Take(loads);
+  }
+  LoadResult GetAtVersion(const cim::persistence::v1::GetAtVersionRequest&, Deadline) override { return Take(loads); }
+  absl::StatusOr<cim::persistence::v1::AggregateMetadata> GetMetadata(const cim::persistence::v1::GetMetadataRequest&,
+                                                                      Deadline) override {
+    return cim::persistence::v1::AggregateMetadata();
+  }
+  absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
+      const cim::persistence::v1::GetServerInfoRequest&, Deadline) override {
+    return cim::persistence::v1::GetServerInfoResponse();
+  }
+  std::unique_ptr<HistoryStream> GetHistory(const cim::persistence::v1::GetHistoryRequest& request,
+                                            Deadline deadline) override {
+    history_requests.push_back(request);
+    deadlines.push_back(deadline);
+    return std::make_unique<Stream>(Take(histories));
+  }
+
+ private:
+  class Stream final : public HistoryStream {
+   public:
+    explicit Stream(HistoryScript script) : script_(std::move(script)) {}
+
+    absl::StatusOr<std::optional<cim::persistence::v1::RecordedEvent>> Next() override {
+      if (next_ < script_.versions.size()) {
+        cim::persistence::v1::RecordedEvent event;
+        event.set_version(script_.versions[next_++]);
+        return event;
+      }
+      if (!script_.end.ok()) return script_.end;
+      return std::nullopt;
+    }
+
+   private:
+    const HistoryScript script_;
+    size_t next_ = 0;
+  };
+
+  template <typename T>
+  static T Take(std::deque<T>& script) {
+    T answer = script.front();
+    if (script.size() > 1) script.pop_front();
+    return answer;
+  }
+};
+
+}  // namespace persistd::client

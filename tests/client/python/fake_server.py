@@ -1,0 +1,205 @@
+"""An AggregateService in memory, with faults on demand, for the tests of the Python client.
+
+It keeps the promises of aggregates.proto that the client leans on (versions, idempotency, state), and no others.
+"""
+
+import collections
+import concurrent.futures
+import threading
+from typing import Callable, Deque, Dict, List, Optional, Tuple
+
+import grpc
+
+from persistd._stubs import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, errors_pb2, types_pb2
+
+
+class Fault:
+    """An error to answer with: before anything is done, or (`late`) after it is done, as if the answer were lost."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: int = 0,
+        *,
+        late: bool = False,
+        trailer: Optional[bytes] = None,
+        **detail: object,
+    ):
+        self.code = code
+        self.late = late
+        self.trailer = trailer
+        if trailer is None and reason:
+            status = errors_pb2.Status(code=code.value[0], message="made by a test")
+            status.details.add().Pack(errors_pb2.ErrorDetail(reason=reason, **detail))
+            self.trailer = status.SerializeToString()
+
+    def raise_in(self, context: grpc.ServicerContext) -> None:
+        """Ends the call."""
+        if self.trailer is not None:
+            context.set_trailing_metadata((("grpc-status-details-bin", self.trailer),))
+        context.abort(self.code, "made by a test")
+
+
+class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+    """Serves on a free port of the loopback until `stop`.
+
+    Attributes:
+      address: where it listens.
+      requests: every request it got, by method, in order.
+      faults: for the next calls, one each, in order; None answers normally.
+      break_history_after: for the next histories: how many events to send before UNAVAILABLE.
+      tamper: changes an event before GetHistory sends it.
+    """
+
+    def __init__(self) -> None:
+        self.requests: Dict[str, List[object]] = collections.defaultdict(list)
+        self.faults: Deque[Optional[Fault]] = collections.deque()
+        self.break_history_after: Deque[int] = collections.deque()
+        self.tamper: Callable[[types_pb2.RecordedEvent], None] = lambda event: None
+        self.state_results: Deque[int] = collections.deque()
+        self.max_event_bytes = 512 * 1024
+        self._lock = threading.Lock()
+        self._events: Dict[Tuple[str, str, str], List[types_pb2.RecordedEvent]] = collections.defaultdict(list)
+        self._states: Dict[Tuple[str, str, str], aggregates_pb2.AggregateState] = {}
+        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=8))
+        aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(self, self._server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        """Ends all calls and frees the port."""
+        self._server.stop(grace=None).wait()
+
+    def Save(self, request: aggregates_pb2.SaveRequest, context: grpc.ServicerContext) -> aggregates_pb2.SaveResponse:
+        fault = self._begin("Save", request, context)
+        key = _key(request.ref)
+        with self._lock:
+            stored = self._events[key]
+            versions = [event.version for event in stored if event.commit_id == request.request_id]
+            response = aggregates_pb2.SaveResponse(deduplicated=bool(versions), commit_id=request.request_id)
+            expected = request.expected_version if request.HasField("expected_version") else None
+            conflict = not versions and expected not in (None, len(stored))
+            if not versions and not conflict:
+                for event in request.events:
+                    stored.append(_recorded(request, event, len(stored) + 1))
+                versions = list(range(len(stored) - len(request.events) + 1, len(stored) + 1))
+            actual = len(stored)
+            if not conflict:
+                response.state_result = self._store_state(key, request, versions[-1])
+        if conflict:
+            Fault(
+                grpc.StatusCode.ABORTED,
+                errors_pb2.ERROR_REASON_VERSION_CONFLICT,
+                version_conflict={"expected_version": expected, "actual_version": actual},
+            ).raise_in(context)
+        if fault:
+            fault.raise_in(context)
+        response.events.extend(aggregates_pb2.SavedEvent(version=version) for version in versions)
+        response.metadata.ref.CopyFrom(request.ref)
+        response.metadata.version = versions[-1]
+        return response
+
+    def Load(self, request: aggregates_pb2.LoadRequest, context: grpc.ServicerContext) -> aggregates_pb2.LoadResponse:
+        self._begin("Load", request, context)
+        events = self._existing(request.ref, context)
+        response = aggregates_pb2.LoadResponse(metadata={"ref": request.ref, "version": len(events)})
+        state = self._states.get(_key(request.ref))
+        if state:
+            response.state.CopyFrom(state)
+        response.events.extend(events[state.version if state else 0 :])
+        return response
+
+    def GetHistory(self, request: aggregates_pb2.GetHistoryRequest, context: grpc.ServicerContext):
+        self._begin("GetHistory", aggregates_pb2.GetHistoryRequest.FromString(request.SerializeToString()), context)
+        events = self._existing(request.ref, context)
+        to_version = request.to_version if request.HasField("to_version") else len(events)
+        events = events[request.from_version : to_version]
+        remaining = self.break_history_after.popleft() if self.break_history_after else None
+        for event in reversed(events) if request.reverse else events:
+            if request.event_types and event.type not in request.event_types:
+                continue
+            if remaining == 0:
+                Fault(grpc.StatusCode.UNAVAILABLE).raise_in(context)
+            copy = types_pb2.RecordedEvent()
+            copy.CopyFrom(event)
+            self.tamper(copy)
+            yield copy
+            remaining = remaining - 1 if remaining is not None else None
+        if remaining == 0:
+            Fault(grpc.StatusCode.UNAVAILABLE).raise_in(context)
+
+    def GetAtVersion(
+        self, request: aggregates_pb2.GetAtVersionRequest, context: grpc.ServicerContext
+    ) -> aggregates_pb2.LoadResponse:
+        self._begin("GetAtVersion", request, context)
+        events = self._existing(request.ref, context)
+        if request.version > len(events):
+            Fault(
+                grpc.StatusCode.NOT_FOUND,
+                errors_pb2.ERROR_REASON_VERSION_NOT_FOUND,
+                version_conflict={"expected_version": request.version, "actual_version": len(events)},
+            ).raise_in(context)
+        return aggregates_pb2.LoadResponse(
+            metadata={"ref": request.ref, "version": request.version}, events=events[: request.version]
+        )
+
+    def GetMetadata(
+        self, request: aggregates_pb2.GetMetadataRequest, context: grpc.ServicerContext
+    ) -> types_pb2.AggregateMetadata:
+        self._begin("GetMetadata", request, context)
+        return types_pb2.AggregateMetadata(ref=request.ref, version=len(self._existing(request.ref, context)))
+
+    def GetServerInfo(
+        self, request: admin_pb2.GetServerInfoRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.GetServerInfoResponse:
+        self._begin("GetServerInfo", request, context)
+        return admin_pb2.GetServerInfoResponse(
+            version="fake", max_request_bytes=4 << 20, max_event_bytes=self.max_event_bytes, max_state_bytes=4 << 20
+        )
+
+    def _begin(self, method: str, request: object, context: grpc.ServicerContext) -> Optional[Fault]:
+        """Notes the request and ends the call if a fault is due now. Returns a fault that is due at its end."""
+        with self._lock:
+            self.requests[method].append(request)
+            fault = self.faults.popleft() if self.faults else None
+        if fault and not fault.late:
+            fault.raise_in(context)
+        return fault
+
+    def _existing(self, ref: types_pb2.AggregateRef, context: grpc.ServicerContext) -> List[types_pb2.RecordedEvent]:
+        with self._lock:
+            events = list(self._events[_key(ref)])
+        if not events:
+            Fault(grpc.StatusCode.NOT_FOUND, errors_pb2.ERROR_REASON_AGGREGATE_NOT_FOUND, ref=ref).raise_in(context)
+        return events
+
+    def _store_state(self, key: Tuple[str, str, str], request: aggregates_pb2.SaveRequest, version: int) -> int:
+        if not request.HasField("state"):
+            return aggregates_pb2.STATE_RESULT_UNSPECIFIED
+        if self.state_results:
+            return self.state_results.popleft()
+        if key in self._states and self._states[key].version > version:
+            return aggregates_pb2.STATE_RESULT_SUPERSEDED
+        self._states[key] = aggregates_pb2.AggregateState(payload=request.state, version=version)
+        return aggregates_pb2.STATE_RESULT_WRITTEN
+
+
+def _key(ref: types_pb2.AggregateRef) -> Tuple[str, str, str]:
+    return ref.context, ref.aggregate, ref.entity_id
+
+
+def _recorded(
+    request: aggregates_pb2.SaveRequest, event: types_pb2.NewEvent, version: int
+) -> types_pb2.RecordedEvent:
+    return types_pb2.RecordedEvent(
+        ref=request.ref,
+        version=version,
+        event_id=event.event_id,
+        type=event.type,
+        schema_version=event.schema_version or 1,
+        payload=event.payload,
+        metadata=event.metadata,
+        time=event.time,
+        commit_id=request.request_id,
+    )

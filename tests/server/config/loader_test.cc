@@ -1,0 +1,321 @@
+#include "server/config/loader.h"
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "server/config/config.h"
+#include "tests/server/config/loading.h"
+#include "tests/testing/catch.h"
+
+namespace persistd::config {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("Without sources the configuration is the default one", "[config]") {
+  REQUIRE(LoadConfig({}).value() == Config{});
+  REQUIRE(Loaded({}) == Config{});
+  REQUIRE(Loaded({.yaml = "# nothing\n"}) == Config{});
+  REQUIRE(Loaded({.yaml = "nats:\n  # urls: []\nserver:\n"}) == Config{});
+}
+
+TEST_CASE("Values of every type are read from a file", "[config]") {
+  const Config config = Loaded({.yaml = R"(
+server: {listen_address: "[::1]:0", shutdown_grace: 1500ms, threads: 4}
+data_dir: some folder
+nats:
+  connections: 16
+  embedded:
+    sync_interval: 2m
+    max_file_store_bytes: 10GiB
+repository:
+  enable_ipld: false
+  event_streams: per_context
+  stream: {storage: memory, compression: none}
+  cache_size: 0
+  aggregates:
+    - {context: sales, aggregate: order}
+    - context: sales
+      aggregate: invoice
+)"});
+  REQUIRE(config.server.listen_address == "[::1]:0");
+  REQUIRE(config.server.shutdown_grace == 1500ms);
+  REQUIRE(config.server.threads == 4);
+  REQUIRE(config.data_dir == "some folder");
+  REQUIRE(config.nats.connections == 16);
+  REQUIRE(config.nats.embedded.sync_interval == "2m");
+  REQUIRE(config.nats.embedded.max_file_store_bytes == 10 * kGiB);
+  REQUIRE_FALSE(config.repository.enable_ipld);
+  REQUIRE(config.repository.event_streams == EventStreams::kPerContext);
+  REQUIRE(config.repository.stream.storage == Storage::kMemory);
+  REQUIRE(config.repository.stream.compression == Compression::kNone);
+  REQUIRE(config.repository.cache_size == 0);
+  REQUIRE(config.repository.aggregates ==
+          std::vector<AggregateType>{{"sales", "order", {}, {}}, {"sales", "invoice", {}, {}}});
+}
+
+TEST_CASE("The command line outranks the environment, the environment the file, the file the default", "[config]") {
+  Sources sources;
+  REQUIRE(Loaded(sources).server.threads == 1);
+  sources.yaml = "server:\n  threads: 2\n  shutdown_grace: 2s\n";
+  REQUIRE(Loaded(sources).server.threads == 2);
+  sources.environment = {{"PERSISTD_SERVER__THREADS", "3"}};
+  REQUIRE(Loaded(sources).server.threads == 3);
+  sources.overrides = {"server.threads=4"};
+  REQUIRE(Loaded(sources).server.threads == 4);
+  sources.overrides = {"server.threads=4", "server.threads=5"};
+  REQUIRE(Loaded(sources).server.threads == 5);
+  REQUIRE(Loaded(sources).server.shutdown_grace == 2s);
+}
+
+TEST_CASE("Underscores inside a name stay underscores in the environment", "[config]") {
+  const Config config = Loaded({.environment = {{"PERSISTD_DATA_DIR", "/data"},
+                                                {"PERSISTD_NATS__EMBEDDED__SYNC_INTERVAL", "5s"},
+                                                {"PERSISTD_REPOSITORY__STREAM__COMPRESSION", "none"}}});
+  REQUIRE(config.data_dir == "/data");
+  REQUIRE(config.nats.embedded.sync_interval == "5s");
+  REQUIRE(config.repository.stream.compression == Compression::kNone);
+}
+
+TEST_CASE("Lists from the environment and the command line are commas or YAML", "[config]") {
+  const std::vector<std::string> two = {"nats://a:1", "nats://b:2"};
+  REQUIRE(Loaded({.environment = {{"PERSISTD_NATS__URLS", "nats://a:1, nats://b:2"}}}).nats.urls == two);
+  REQUIRE(Loaded({.overrides = {"nats.urls=nats://a:1,nats://b:2"}}).nats.urls == two);
+  REQUIRE(Loaded({.overrides = {"nats.urls=[nats://a:1, \"nats://b:2\"]"}}).nats.urls == two);
+  REQUIRE(Loaded({.yaml = "nats: {urls: [nats://a:1]}", .overrides = {"nats.urls="}}).nats.urls.empty());
+  const Config config =
+      Loaded({.overrides = {"repository.aggregates=[{context: a, aggregate: b, replicas: 1, compression: none}]"}});
+  REQUIRE(config.repository.aggregates == std::vector<AggregateType>{{"a", "b", 1, Compression::kNone}});
+}
+
+TEST_CASE("Text from the environment and the command line is taken as it is", "[config]") {
+  const Config config = Loaded({.environment = {{"PERSISTD_NATS__PASSWORD", "a: [b] #c = \"d\""}},
+                                .overrides = {"nats.urls=nats://h", "nats.user=me=you"}});
+  REQUIRE(config.nats.password == "a: [b] #c = \"d\"");
+  REQUIRE(config.nats.user == "me=you");
+}
+
+TEST_CASE("All problems are reported at once, each with its place", "[config]") {
+  const std::string message = Refusal({
+      .yaml = "server:\n"                       // 1
+              "  listen_adress: 127.0.0.1:1\n"  // 2
+              "  threads: 17\n"                 // 3
+              "  shutdown_grace: 10\n"          // 4
+              "log: debug\n"                    // 5
+              "nats:\n"                         // 6
+              "  embedded:\n"                   // 7
+              "    enabled: yes\n"              // 8
+              "    port: \"4222\"\n"            // 9
+              "  urls: nats://h\n"              // 10
+              "repository:\n"                   // 11
+              "  cache_bytes: 64MB\n"           // 12
+              "  max_streams: [1]\n"            // 13
+              "  stream:\n"                     // 14
+              "    compression: zstd\n"         // 15
+              "  stream: {}\n"                  // 16
+              "  cache_size:\n"                 // 17
+              "data_dir: \"\"\n",               // 18
+      .environment = {{"PERSISTD_NATS__CONNECTIONS", "many"}, {"PERSISTD_SERVER__LISTEN", "x"}, {"PERSISTD_X", ""}},
+      .overrides = {"limits.max_event_size=2MiB", "log.level", "nats.embedded=false", "server.thread=1"},
+  });
+  REQUIRE(message ==
+          R"(c.yaml:2: server.listen_adress: unknown key; did you mean server.listen_address?
+c.yaml:3: server.threads: 17 is out of range; allowed: a whole number from 1 to 16
+c.yaml:4: server.shutdown_grace: "10" has no unit; write a whole number and ms, s, m or h, such as 250ms; allowed: a duration from 0s to 1h
+c.yaml:5: log: a single value where a section belongs; allowed here: level
+c.yaml:8: nats.embedded.enabled: "yes" is neither; allowed: true or false
+c.yaml:9: nats.embedded.port: "4222" is text: leave the quotes away; allowed: a whole number from 0 to 65535
+c.yaml:10: nats.urls: not a list; allowed: a list of at most 16 URLs, each nats://HOST:PORT or tls://HOST:PORT, with USER:PASSWORD@ or TOKEN@ before HOST if need be
+c.yaml:12: repository.cache_bytes: "64MB" is not a size; write a whole number and B, KiB, MiB, GiB or TiB, such as 64MiB; allowed: a size from 1MiB to 1TiB
+c.yaml:13: repository.max_streams: a list where one value belongs; allowed: a whole number from 1 to 10000
+c.yaml:15: repository.stream.compression: "zstd" is none of these words; allowed: one of none, s2
+c.yaml:16: repository.stream: given twice; first on line 14
+c.yaml:17: repository.cache_size: no value given (an empty text is written ""); allowed: a whole number from 0 to 10000000
+c.yaml:18: data_dir: empty; allowed: the path of a folder
+environment PERSISTD_NATS__CONNECTIONS: "many" is not a whole number; allowed: a whole number from 1 to 16
+environment PERSISTD_SERVER__LISTEN: unknown variable; did you mean PERSISTD_SERVER__LISTEN_ADDRESS?
+environment PERSISTD_X: unknown variable; allowed: PERSISTD_ and the path of a key in capitals, with __ for each dot
+--set limits.max_event_size: 2MiB is out of range; allowed: a size from 1KiB to 900KiB
+--set log.level: no value given; allowed: key.path=value
+--set nats.embedded: a section; set one of its keys: enabled, port, binary, sync_interval, max_file_store_bytes, max_memory_store_bytes
+--set server.thread: unknown key; did you mean server.threads?)");
+}
+
+TEST_CASE("Problems inside lists name the element and its line", "[config]") {
+  REQUIRE(
+      Refusal({.yaml = "nats:\n"
+                       "  urls:\n"
+                       "    - nats://good:4222\n"
+                       "    - http://bad:4222\n"
+                       "    - {host: x}\n"
+                       "repository:\n"
+                       "  aggregates:\n"
+                       "    - {context: a, aggregate: b}\n"
+                       "    - context: a\n"
+                       "      aggregat: c\n"
+                       "    - context: _a\n"
+                       "      aggregate: c.d\n"
+                       "      replicas: 6\n"
+                       "      compression: zip\n"
+                       "      context: b\n"
+                       "    - sales.order\n"
+                       "    - {context: a, aggregate: b, colour: red}\n"}) ==
+      R"(c.yaml:4: nats.urls[1]: "http://bad:4222" does not begin with nats:// or tls://; allowed: nats://HOST:PORT or tls://HOST:PORT, with USER:PASSWORD@ or TOKEN@ before HOST if need be
+c.yaml:5: nats.urls[2]: a map where one value belongs; allowed: nats://HOST:PORT or tls://HOST:PORT, with USER:PASSWORD@ or TOKEN@ before HOST if need be
+c.yaml:10: repository.aggregates[1].aggregat: unknown key; did you mean aggregate?
+c.yaml:9: repository.aggregates[1]: has no aggregate
+c.yaml:11: repository.aggregates[2].context: "_a" begins with _; allowed: 1 to 64 characters of A-Z a-z 0-9 _ -, not beginning with _
+c.yaml:12: repository.aggregates[2].aggregate: "c.d" holds other characters; allowed: 1 to 64 characters of A-Z a-z 0-9 _ -, not beginning with _
+c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whole number from 1 to 5
+c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
+c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
+c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression)");
+  REQUIRE(
+      Refusal(
+          {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==
+      "c.yaml:4: repository.aggregates[1]: declares a.b again; first in [0]");
+  REQUIRE(
+      Refusal({.environment = {{"PERSISTD_NATS__URLS", "nats://a,b"}}}) ==
+      "environment PERSISTD_NATS__URLS[1]: \"b\" does not begin with nats:// or tls://; allowed: nats://HOST:PORT or "
+      "tls://HOST:PORT, with USER:PASSWORD@ or TOKEN@ before HOST if need be");
+  REQUIRE(absl::StartsWith(Refusal({.overrides = {"nats.urls=[nats://a"}}),
+                           "--set nats.urls: a list or map as a key, or a bracket that is never closed; allowed: "));
+  REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.aggregates=sales.order"}}),
+                           "--set repository.aggregates[0]: not a map; allowed: a map such as"));
+}
+
+TEST_CASE("Lists have a largest length", "[config]") {
+  std::string urls = "nats://h";
+  for (int i = 0; i < 16; ++i) urls += ",nats://h";
+  REQUIRE(Refusal({.overrides = {"nats.urls=" + urls}}) == "--set nats.urls: 17 URLs; allowed: at most 16");
+  std::string aggregates = "repository:\n  aggregates:\n";
+  for (int i = 0; i <= 10'000; ++i) aggregates += "  - {context: a, aggregate: b" + std::to_string(i) + "}\n";
+  REQUIRE(
+      Refusal({.yaml = aggregates}) ==
+      "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
+      "replicas, compression");
+}
+
+TEST_CASE("Unknown keys suggest what was meant, wherever it belongs", "[config]") {
+  REQUIRE(Refusal({.yaml = "listen_address: x"}) ==
+          "c.yaml:1: listen_address: unknown key; did you mean server.listen_address?");
+  REQUIRE(Refusal({.yaml = "sever: {threads: 1}"}) == "c.yaml:1: sever: unknown key; did you mean server?");
+  REQUIRE(Refusal({.yaml = "nats: {sync_interval: 1s}"}) ==
+          "c.yaml:1: nats.sync_interval: unknown key; did you mean nats.embedded.sync_interval?");
+  REQUIRE(Refusal({.yaml = "log: {colour: true}"}) == "c.yaml:1: log.colour: unknown key; allowed in log: level");
+  REQUIRE(Refusal({.yaml = "zzz: 1"}) ==
+          "c.yaml:1: zzz: unknown key; allowed at the top level: server, data_dir, log, nats, repository, limits");
+  REQUIRE(Refusal({.yaml = "<<: {a: b}"}) ==
+          "c.yaml:1: <<: unknown key; allowed at the top level: server, data_dir, log, nats, repository, limits");
+  REQUIRE(Refusal({.overrides = {"nat.embedded.port=1"}}) ==
+          "--set nat.embedded.port: unknown key; did you mean nats.embedded.port?");
+  REQUIRE(Refusal({.overrides = {"some.other.thing=1"}}) ==
+          "--set some.other.thing: unknown key; config/persistd.yaml has all keys");
+  REQUIRE(Refusal({.overrides = {"=1"}}).substr(0, 21) == "--set \"\": unknown key");
+}
+
+TEST_CASE("A dotted key in a file is not a path", "[config]") {
+  REQUIRE(Refusal({.yaml = "server.threads: 2"}).substr(0, 38) == "c.yaml:1: server.threads: unknown key;");
+  REQUIRE(Refusal({.yaml = "nats: {embedded.port: 2}"}).substr(0, 43) == "c.yaml:1: nats.embedded.port: unknown key; ");
+}
+
+TEST_CASE("Key names from outside cannot garble the message", "[config]") {
+  REQUIRE(Refusal({.yaml = "\"a\\e[31m\\nb\": 1"}).substr(0, 45) == R"(c.yaml:1: "a\x1b[31m\x0ab": unknown key; allo)");
+  REQUIRE(Refusal({.environment = {{"PERSISTD_\n", "1"}}}).substr(0, 40) ==
+          R"(environment "PERSISTD_\x0a": unknown var)");
+}
+
+TEST_CASE("Variables of other programs and of Kubernetes services are ignored", "[config]") {
+  REQUIRE(Loaded({.environment = {{"PATH", "/bin"},
+                                  {"PERSISTD", "x"},
+                                  {"PERSISTD_SERVICE_HOST", "10.0.0.1"},
+                                  {"PERSISTD_SERVICE_PORT", "7443"},
+                                  {"PERSISTD_SERVICE_PORT_GRPC", "7443"},
+                                  {"PERSISTD_PORT", "tcp://10.0.0.1:7443"},
+                                  {"PERSISTD_PORT_7443_TCP", "tcp://10.0.0.1:7443"},
+                                  {"PERSISTD_PORT_7443_TCP_PROTO", "tcp"},
+                                  {"PERSISTD_PORT_7443_TCP_PORT", "7443"},
+                                  {"PERSISTD_PORT_7443_TCP_ADDR", "10.0.0.1"},
+                                  {"PERSISTD_NATS_PORT", "tcp://10.0.0.2:4222"}}}) == Config{});
+  REQUIRE(Refusal({.environment = {{"PERSISTD_NATS_EMBEDDED_PORT", "4222"}}}) ==
+          "environment PERSISTD_NATS_EMBEDDED_PORT: unknown variable; did you mean PERSISTD_NATS__EMBEDDED__PORT?");
+}
+
+TEST_CASE("The process's environment is filtered by prefix", "[config]") {
+  const char* const environment[] = {
+      "PATH=/bin", "PERSISTD_LOG__LEVEL=warn", "PERSISTD_NATS__USER=a=b", "PERSISTDX=1", "BROKEN", nullptr};
+  REQUIRE(PersistdVariables(environment) ==
+          std::map<std::string, std::string>{{"PERSISTD_LOG__LEVEL", "warn"}, {"PERSISTD_NATS__USER", "a=b"}});
+}
+
+TEST_CASE("A file that is no configuration is refused", "[config]") {
+  REQUIRE(Refusal({.yaml = "\n- a\n- b\n"}) ==
+          "c.yaml:2: a list where a section belongs; allowed here: server, data_dir, log, nats, repository, limits");
+  REQUIRE(Refusal({.yaml = "hello"}) ==
+          "c.yaml:1: a single value where a section belongs; allowed here: server, data_dir, log, nats, repository, "
+          "limits");
+  REQUIRE(Refusal({.yaml = "server:\n\tthreads: 1\n"}) ==
+          "c.yaml:2: a tab indents this line; YAML is indented with spaces");
+  REQUIRE(Refusal({.yaml = "# " + std::string(kMaxFileBytes, 'x')}).find("c.yaml\" is larger than 1048576 bytes") !=
+          std::string::npos);
+  REQUIRE(LoadConfig({.file = "/nonexistent/c.yaml"}).status().message() ==
+          "cannot read \"/nonexistent/c.yaml\": No such file or directory");
+  REQUIRE(LoadConfig({.file = "/"}).status().message() == "cannot read \"/\": Is a directory");
+}
+
+TEST_CASE("A file of the largest size is read, and the number of messages is bounded", "[config]") {
+  std::string yaml;
+  while (yaml.size() < kMaxFileBytes - 100) yaml += "k" + std::to_string(yaml.size()) + ": 1\n";
+  const std::string message = Refusal({.yaml = yaml});
+  REQUIRE(std::count(message.begin(), message.end(), '\n') == 99);
+  REQUIRE(absl::EndsWith(message, "\nand more problems"));
+}
+
+TEST_CASE("Text with control characters is refused without showing secrets", "[config]") {
+  REQUIRE(Refusal({.yaml = "nats: {user: \"a\\nb\"}"}) ==
+          "c.yaml:1: nats.user: text holds a control character; allowed: text of at most 256 bytes");
+  for (const char* assignment : {"nats.password=hunter2\r\n", "nats.token=hunter2\x01", "nats.password=hunter2\xff"}) {
+    REQUIRE(Refusal({.overrides = {assignment}}).find("hunter2") == std::string::npos);
+  }
+  REQUIRE(Refusal({.overrides = {"nats.token=" + std::string(4097, 'x')}}) ==
+          "--set nats.token: text of 4097 bytes is too long; allowed: text of at most 4096 bytes");
+}
+
+TEST_CASE("Numbers are plain decimal numbers", "[config]") {
+  for (const char* number : {"0x10", "010", "1e3", "1.0", "-1", "+1", "1_000", "", " 1", "99999999999999999999999"}) {
+    INFO(number);
+    REQUIRE(absl::StartsWith(Refusal({.overrides = {std::string("nats.connections=") + number}}),
+                             "--set nats.connections: "));
+  }
+}
+
+TEST_CASE("A described configuration reads back as the same one", "[config]") {
+  const Config config = Loaded({.yaml = R"(
+server: {listen_address: "0.0.0.0:1", default_deadline: 1m}
+data_dir: "C:\\odd \"name\" ~ #: ž"
+nats: {urls: [nats://a:1, nats://b:2], ping_interval: 1500ms}
+repository:
+  head_cache_bytes: 1GiB
+  stream: {replicas: 3}
+  aggregates: [{context: sales, aggregate: order}, {context: null-ish, aggregate: "1", replicas: 5, compression: none}]
+)"});
+  REQUIRE(Loaded({.yaml = Describe(config)}) == config);
+  REQUIRE(Loaded({.yaml = Describe(Config{})}) == Config{});
+}
+
+TEST_CASE("Secrets are hidden in a described configuration", "[config]") {
+  Config config;
+  config.nats.password = "hunter2";
+  config.nats.token = "hunter2";
+  config.nats.urls = {"nats://me:hunter2@h:4222"};
+  const std::string text = Describe(config);
+  REQUIRE(text.find("hunter2") == std::string::npos);
+  REQUIRE(absl::StrContains(text, "  password: \"***\"\n"));
+  REQUIRE(absl::StrContains(text, "    - \"nats://***@h:4222\"\n"));
+  REQUIRE(absl::StrContains(text, "  user: \"\"\n"));
+}
+
+}  // namespace
+}  // namespace persistd::config

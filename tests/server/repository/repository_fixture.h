@@ -1,0 +1,129 @@
+// A repository over a real nats-server, or several over one, as several daemons would be. For tests of one thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/future.h"
+#include "server/base/uuid.h"
+#include "server/jetstream/connection.h"
+#include "server/repository/repository.h"
+#include "tests/testing/must.h"
+
+namespace persistd::repository {
+
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
+
+inline domain::AggregateRef Order(std::string id) {
+  return {.context = "sales", .aggregate = "order", .entity_id = std::move(id)};
+}
+
+inline SaveEvent NewEvent(std::string type, std::string data = "{}") {
+  SaveEvent event;
+  event.event.event_id = base::NewUuidV7(base::Clock::System().WallNow());
+  event.event.type = std::move(type);
+  event.event.payload = {.content_type = "application/json", .data = std::move(data)};
+  event.event.time = base::Clock::System().WallNow();
+  return event;
+}
+
+inline SaveCommand Command(domain::AggregateRef ref, std::optional<uint64_t> expected, size_t events = 1) {
+  SaveCommand command;
+  command.ref = std::move(ref);
+  if (expected.has_value()) command.expectation = {.kind = Expectation::Kind::kExact, .version = *expected};
+  for (size_t i = 0; i < events; ++i) {
+    command.events.push_back(NewEvent("happened", std::string("{\"n\":") + std::to_string(i) + "}"));
+  }
+  return command;
+}
+
+inline SaveCommand WithId(SaveCommand command, std::string request_id) {
+  command.request_id = std::move(request_id);
+  return command;
+}
+
+inline std::string FreshId() { return base::NewUuidV7(base::Clock::System().WallNow()); }
+
+class TestRepository {
+ public:
+  explicit TestRepository(const std::string& url, RepositoryOptions options = {},
+                          const base::Clock* clock = &base::Clock::System())
+      : writes_(ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_),
+        reads_(ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_) {
+    writes_.Start();
+    reads_.Start();
+    repository_ =
+        Repository::Create(std::move(options), {.writes = &writes_, .reads = &reads_}, &executor_, clock);
+    const base::SteadyTime give_up = In(20s);
+    while (!(writes_.status().ok() && reads_.status().ok()) && base::Clock::System().SteadyNow() < give_up) {
+      BlockOnSleep(5ms);
+    }
+    testing::Must(writes_.status());
+    testing::Must(reads_.status());
+  }
+
+  ~TestRepository() {
+    writes_.Stop();
+    reads_.Stop();
+    executor_.Stop();
+  }
+
+  static base::SteadyTime In(std::chrono::milliseconds time) { return base::Clock::System().SteadyNow() + time; }
+
+  absl::StatusOr<SaveResult> Save(SaveCommand command, std::chrono::milliseconds timeout = 20s) {
+    return base::BlockOn(repository_->Save(std::move(command), In(timeout)));
+  }
+  absl::StatusOr<LoadResult> Load(const domain::AggregateRef& ref, Consistency consistency = Consistency::kStrong,
+                                  std::chrono::milliseconds timeout = 20s) {
+    return base::BlockOn(repository_->Load(ref, consistency, In(timeout)));
+  }
+  absl::StatusOr<LoadResult> LoadVersion(const domain::AggregateRef& ref, uint64_t version) {
+    return base::BlockOn(repository_->LoadVersion(ref, version, In(20s)));
+  }
+  absl::StatusOr<LoadResult> LoadAsOf(const domain::AggregateRef& ref, base::WallTime as_of) {
+    return base::BlockOn(repository_->LoadAsOf(ref, as_of, In(20s)));
+  }
+  absl::StatusOr<AggregateInfo> Info(const domain::AggregateRef& ref) {
+    return base::BlockOn(repository_->Info(ref, In(20s)));
+  }
+  // All events of a history.
+  absl::StatusOr<std::vector<Event>> History(HistoryQuery query) {
+    auto events = std::make_shared<std::vector<Event>>();
+    const EventSink sink = [events](Event event) -> base::Task<bool> {
+      events->push_back(std::move(event));
+      co_return true;
+    };
+    const absl::Status status = base::BlockOn(repository_->History(std::move(query), sink, In(120s)));
+    if (!status.ok()) return status;
+    return std::move(*events);
+  }
+
+  Repository& repository() { return *repository_; }
+  jetstream::Connection& writes() { return writes_; }
+  base::Executor& executor() { return executor_; }
+
+ private:
+  static jetstream::ConnectOptions ConnectTo(const std::string& url) {
+    jetstream::ConnectOptions options;
+    options.urls = {url};
+    return options;
+  }
+  void BlockOnSleep(std::chrono::milliseconds time) {
+    auto wait = [](base::Future<bool> future) -> base::Task<bool> { co_return co_await future; };
+    base::BlockOn(wait(executor_.Sleep(In(time))));
+  }
+
+  base::Executor executor_{"test-timer"};
+  jetstream::Connection writes_;
+  jetstream::Connection reads_;
+  std::unique_ptr<Repository> repository_;
+};
+
+}  // namespace persistd::repository
