@@ -77,7 +77,7 @@ struct Nats {
 };
 
 enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
-enum class Storage { kFile, kMemory };
+enum class Storage { kFile };
 enum class Compression { kNone, kS2 };
 
 // How the daemon's streams are made.

@@ -37,7 +37,7 @@ inline constexpr Choice<absl::string_view> kLogLevels[] = {
 inline constexpr Choice<EventStreams> kEventStreams[] = {{"per_aggregate_type", EventStreams::kPerAggregateType},
                                                          {"per_context", EventStreams::kPerContext},
                                                          {"single", EventStreams::kSingle}};
-inline constexpr Choice<Storage> kStorages[] = {{"file", Storage::kFile}, {"memory", Storage::kMemory}};
+inline constexpr Choice<Storage> kStorages[] = {{"file", Storage::kFile}};
 inline constexpr Choice<Compression> kCompressions[] = {{"none", Compression::kNone}, {"s2", Compression::kS2}};
 
 template <typename T>

@@ -2,11 +2,13 @@
 
 #include <openssl/crypto.h>
 
+#include <deque>
 #include <fstream>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/mutex.h"
 #include "server/base/status_macros.h"
 #include "server/jetstream/nkey.h"
 
@@ -38,11 +40,11 @@ struct MsgDeleter {
 };
 using MsgPtr = std::unique_ptr<natsMsg, MsgDeleter>;
 
-#define RETURN_IF_NATS_ERROR(expr, what)                                          \
-  do {                                                                            \
-    if (const natsStatus nats_status_ = (expr); nats_status_ != NATS_OK) {        \
-      return NatsError(nats_status_, what);                                       \
-    }                                                                             \
+#define RETURN_IF_NATS_ERROR(expr, what)                                   \
+  do {                                                                     \
+    if (const natsStatus nats_status_ = (expr); nats_status_ != NATS_OK) { \
+      return NatsError(nats_status_, what);                                \
+    }                                                                      \
   } while (false)
 
 absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
@@ -102,6 +104,37 @@ absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
   return made;
 }
 
+}  // namespace
+
+// Where nats.c's delivery thread puts what NextReply takes. The subscription has a callback, because nats.c drops the
+// "no responders" messages of one without, and with them the number of the request.
+struct RawConnection::Inbox {
+  base::Mutex mutex;
+  base::CondVar changed;
+  std::deque<MsgPtr> messages GUARDED_BY(mutex);  // Bounded by the requests under way.
+  bool closed GUARDED_BY(mutex) = false;
+
+  // The delivery thread may outlive the RawConnection: it holds a reference of its own, which OnClosed drops.
+  using Reference = std::shared_ptr<Inbox>;
+
+  static void OnMessage(natsConnection*, natsSubscription*, natsMsg* msg, void* reference) {
+    Inbox& inbox = **static_cast<Reference*>(reference);
+    base::MutexLock lock(inbox.mutex);
+    inbox.messages.emplace_back(msg);
+    inbox.changed.NotifyOne();
+  }
+
+  // The last thing that the delivery thread does, when the subscription or the connection is closed.
+  static void OnClosed(void* reference) {
+    const std::unique_ptr<Reference> inbox(static_cast<Reference*>(reference));
+    base::MutexLock lock((*inbox)->mutex);
+    (*inbox)->closed = true;
+    (*inbox)->changed.NotifyAll();
+  }
+};
+
+namespace {
+
 Message ToMessage(natsMsg* msg) {
   Message message;
   message.subject = natsMsg_GetSubject(msg);
@@ -138,16 +171,26 @@ absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const Conn
   connection->inbox_prefix_ = absl::StrCat(inbox, ".");
   natsInbox_Destroy(inbox);
   const std::string subject = absl::StrCat(connection->inbox_prefix_, "*");
-  RETURN_IF_NATS_ERROR(
-      natsConnection_SubscribeSync(&connection->inbox_, connection->connection_, subject.c_str()),
-      "subscribing to the inbox");
+  auto reference = std::make_unique<Inbox::Reference>(connection->inbox_);
+  RETURN_IF_NATS_ERROR(natsConnection_Subscribe(&connection->subscription_, connection->connection_, subject.c_str(),
+                                                Inbox::OnMessage, reference.get()),
+                       "subscribing to the inbox");
+  // Fails when the connection is closed already. Then no message can come any more, and the reference is not used.
+  RETURN_IF_NATS_ERROR(natsSubscription_SetOnCompleteCB(connection->subscription_, Inbox::OnClosed, reference.get()),
+                       "watching the inbox");
+  reference.release();
   // Bounded by the requests under way; dropping an answer would turn a known outcome into an unknown one.
-  RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(connection->inbox_, -1, -1), "raising the inbox's limits");
+  RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(connection->subscription_, -1, -1),
+                       "raising the inbox's limits");
   return connection;
 }
 
+RawConnection::RawConnection() : inbox_(std::make_shared<Inbox>()) {}
+
 RawConnection::~RawConnection() {
-  natsSubscription_Destroy(inbox_);
+  // Closed first: nats.c before 3.6.1 crashes on a message for a subscription that was destroyed.
+  natsConnection_Close(connection_);
+  natsSubscription_Destroy(subscription_);
   natsConnection_Destroy(connection_);
 }
 
@@ -197,18 +240,25 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
 }
 
 absl::StatusOr<Reply> RawConnection::NextReply(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
-    natsMsg* raw = nullptr;
-    const natsStatus status = natsSubscription_NextMsg(&raw, inbox_, timeout.count());
-    if (status == NATS_TIMEOUT) return absl::NotFoundError("no answer yet");
-    // NO_RESPONDERS is turned into a status only for requests of nats.c itself; here the message comes through.
-    if (status != NATS_OK) return NatsError(status, "waiting for answers");
-    const MsgPtr msg(raw);
+    MsgPtr msg;
+    {
+      base::MutexLock lock(inbox_->mutex);
+      while (inbox_->messages.empty()) {
+        if (inbox_->closed) return absl::UnavailableError("the connection to NATS is closed");
+        if (!inbox_->changed.WaitUntil(inbox_->mutex, deadline) && inbox_->messages.empty()) {
+          return absl::NotFoundError("no answer yet");
+        }
+      }
+      msg = std::move(inbox_->messages.front());
+      inbox_->messages.pop_front();
+    }
     Reply reply;
-    const absl::string_view subject = natsMsg_GetSubject(raw);
+    const absl::string_view subject = natsMsg_GetSubject(msg.get());
     if (!absl::SimpleAtoi(subject.substr(inbox_prefix_.size()), &reply.token)) continue;
-    reply.no_responders = natsMsg_IsNoResponders(raw);
-    reply.message = ToMessage(raw);
+    reply.no_responders = natsMsg_IsNoResponders(msg.get());
+    reply.message = ToMessage(msg.get());
     return reply;
   }
 }

@@ -1,4 +1,5 @@
-// One TCP connection to NATS with its inbox: RAII over nats.c, without reconnecting. See connection.h for the living one.
+// One TCP connection to NATS with its inbox: RAII over nats.c, without reconnecting. See connection.h for the living
+// one.
 //
 // Thread-safe, except NextReply and SyncRequest, which belong to one thread.
 #pragma once
@@ -41,8 +42,8 @@ struct Reply {
   Message message;
 };
 
-// Not OK when this machine's nats.c must not be used with TLS: before 3.11 its reader and writers use one SSL object without
-// a lock, which OpenSSL forbids (nats.c pull request 913).
+// Not OK when this machine's nats.c must not be used with TLS: before 3.11 its reader and writers use one SSL object
+// without a lock, which OpenSSL forbids (nats.c pull request 913).
 absl::Status CheckTlsUsable();
 
 class RawConnection {
@@ -53,12 +54,12 @@ class RawConnection {
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
 
-  // OK when `message` can be sent at all. OutOfRange: it is over the server's max_payload. InvalidArgument: its subject or
-  // a header would break the protocol's lines, which nats.c does not check.
+  // OK when `message` can be sent at all. OutOfRange: it is over the server's max_payload. InvalidArgument: its subject
+  // or a header would break the protocol's lines, which nats.c does not check.
   absl::Status CheckSendable(const OutgoingMessage& message) const;
 
-  // Hands the message, which CheckSendable accepts, to the connection's buffer. reply_token 0: no answer is asked for. Unavailable: it was not sent and
-  // never will be. Unknown: it may or may not have been sent.
+  // Hands the message, which CheckSendable accepts, to the connection's buffer. reply_token 0: no answer is asked for.
+  // Unavailable: it was not sent and never will be. Unknown: it may or may not have been sent.
   absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token);
 
   // Waits for the next answer. NotFound after `timeout`; Unavailable when the connection is closed.
@@ -74,11 +75,14 @@ class RawConnection {
   std::string server_url() const;
 
  private:
-  RawConnection() = default;
+  struct Inbox;
+
+  RawConnection();
 
   natsConnection* connection_ = nullptr;
-  natsSubscription* inbox_ = nullptr;
+  natsSubscription* subscription_ = nullptr;
   std::string inbox_prefix_;  // Ends with a dot; the token follows.
+  const std::shared_ptr<Inbox> inbox_;
 };
 
 }  // namespace persistd::jetstream

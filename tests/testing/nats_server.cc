@@ -24,6 +24,17 @@ constexpr auto kStartTimeout = std::chrono::seconds(60);
 constexpr auto kStopGrace = std::chrono::seconds(20);
 constexpr size_t kLogTail = 4096;
 
+bool AllThreadsStopped(pid_t pid) {
+  std::error_code error;
+  for (const fs::directory_entry& thread : fs::directory_iterator(absl::StrCat("/proc/", pid, "/task"), error)) {
+    // "number (name) state …", proc(5).
+    const std::string stat = ReadFile(thread.path().string() + "/stat");
+    const size_t name_end = stat.rfind(") ");
+    if (name_end != std::string::npos && stat[name_end + 2] != 'T') return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NatsServer>> NatsServer::Start(Options options) {
@@ -96,7 +107,11 @@ absl::Status NatsServer::Restart() {
   return Launch();
 }
 
-void NatsServer::Pause() { paused_ = running() && process_->Signal(SIGSTOP); }
+void NatsServer::Pause() {
+  paused_ = running() && process_->Signal(SIGSTOP);
+  // The signal reaches one thread after the other; until all have stopped the server may still answer.
+  if (paused_) static_cast<void>(PollUntil([&] { return AllThreadsStopped(process_->pid()); }, kStopGrace));
+}
 
 void NatsServer::Resume() {
   if (running()) process_->Signal(SIGCONT);

@@ -32,7 +32,7 @@ nats:
 repository:
   enable_ipld: false
   event_streams: per_context
-  stream: {storage: memory, compression: none}
+  stream: {storage: file, compression: none}
   cache_size: 0
   aggregates:
     - {context: sales, aggregate: order}
@@ -48,7 +48,7 @@ repository:
   REQUIRE(config.nats.embedded.max_file_store_bytes == 10 * kGiB);
   REQUIRE_FALSE(config.repository.enable_ipld);
   REQUIRE(config.repository.event_streams == EventStreams::kPerContext);
-  REQUIRE(config.repository.stream.storage == Storage::kMemory);
+  REQUIRE(config.repository.stream.storage == Storage::kFile);
   REQUIRE(config.repository.stream.compression == Compression::kNone);
   REQUIRE(config.repository.cache_size == 0);
   REQUIRE(config.repository.aggregates ==
