@@ -1,0 +1,45 @@
+// Requests as the repository takes them. Every bound that the .proto files name is checked here: what these functions
+// return is valid, what they refuse is refused with the path of the field. Pure but for fresh ids; thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "absl/status/statusor.h"
+#include "cim/persistence/v1/aggregates.pb.h"
+#include "server/base/clock.h"
+#include "server/domain/aggregate_ref.h"
+#include "server/repository/repository.h"
+
+namespace persistd::rpc {
+
+struct RequestLimits {
+  uint64_t max_event_bytes = 512u << 10;  // limits.max_event_size
+  uint64_t max_state_bytes = 512u << 10;  // limits.max_state_size
+};
+
+// What is known of a save beside its request.
+struct SaveContext {
+  base::WallTime now;
+  std::string traceparent;  // From the call's metadata; ignored when it is not one.
+};
+
+absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::SaveRequest& request,
+                                                      const RequestLimits& limits, const SaveContext& context);
+
+struct LoadQuery {
+  domain::AggregateRef ref;
+  repository::Consistency consistency = repository::Consistency::kStrong;
+};
+absl::StatusOr<LoadQuery> ToLoadQuery(const cim::persistence::v1::LoadRequest& request);
+
+struct AtVersionQuery {
+  domain::AggregateRef ref;
+  std::variant<uint64_t, base::WallTime> at;  // A version or a time.
+};
+absl::StatusOr<AtVersionQuery> ToAtVersionQuery(const cim::persistence::v1::GetAtVersionRequest& request);
+
+absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const cim::persistence::v1::GetHistoryRequest& request);
+
+}  // namespace persistd::rpc
