@@ -18,7 +18,8 @@ grpc::ChannelArguments ChannelArguments() {
   arguments.SetMaxReceiveMessageSize(64 << 20);
   // A restarted daemon is found soon; gRPC's default waits up to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // Despite its name, how long one attempt to connect may take: busy machines and long ways need more than the wait.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   // A peer that vanished without a word is noticed while calls wait for it.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);

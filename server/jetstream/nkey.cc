@@ -45,6 +45,8 @@ std::vector<uint8_t> DecodeBase32(absl::string_view text) {
       bytes.push_back(static_cast<uint8_t>(buffer >> bits));
     }
   }
+  // What is left over is less than a character and must be padding.
+  if (bits >= 5 || (buffer & ((1u << bits) - 1)) != 0) return {};
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 #include "server/jetstream/streams.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -49,6 +50,12 @@ bool HasItems(const json& config, const char* name) {
   return found != config.end() && !found->is_null() && !found->empty();
 }
 
+absl::Status SubjectsTaken(const StreamSpec& spec, absl::string_view by) {
+  return domain::StorageUnsuitable(
+      absl::StrCat("there is no stream ", spec.name, ", but another one already captures ", spec.subjects,
+                   " (was repository.event_streams changed over existing data?): ", by));
+}
+
 }  // namespace
 
 std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
@@ -76,6 +83,7 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
     demand(BoolField(config, "deny_purge"), "deny_purge must be on");
   } else {
     demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
+    demand(!BoolField(config, "deny_delete"), "deny_delete must be off, or states of older schema versions would stay");
     demand(!BoolField(config, "discard_new_per_subject"), "discard_new_per_subject must be off, or no state would change");
   }
   return absl::StrJoin(wrong, "; ");
@@ -114,7 +122,10 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::Stead
       co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", spec.name), "", deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", spec.name), deadline);
   if (answer->error.has_value()) {
-    if (answer->error->err_code == kErrStreamNotFound) co_return StreamPtr();
+    if (answer->error->err_code == kErrStreamNotFound) {
+      if (spec.kind == StreamKind::kEvents) CO_RETURN_IF_ERROR(co_await CheckSubjectsFree(spec, deadline));
+      co_return StreamPtr();
+    }
     co_return domain::NatsUnavailable(
         absl::StrCat("looking for stream ", spec.name, ": ", answer->error->ToString()));
   }
@@ -147,9 +158,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
       break;
     }
     case kErrSubjectOverlap:
-      co_return domain::StorageUnsuitable(
-          absl::StrCat(what, ": another stream already captures ", spec.subjects,
-                       " (was repository.event_streams changed over existing data?): ", answer->error->ToString()));
+      co_return SubjectsTaken(spec, answer->error->ToString());
     case 10074:  // Replicas > 1 without a cluster.
       co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
     case 10023:
@@ -161,6 +170,17 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
       break;
   }
   co_return domain::NatsUnavailable(absl::StrCat(what, ": ", answer->error->ToString()));
+}
+
+base::Task<absl::Status> Streams::CheckSubjectsFree(StreamSpec spec, base::SteadyTime deadline) {
+  const std::string body = json{{"subject", spec.subjects}}.dump();
+  absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body, deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for ", spec.subjects), deadline);
+  const auto names = answer->body.find("streams");
+  if (names == answer->body.end() || !names->is_array() || names->empty()) co_return absl::OkStatus();
+  // Another daemon may have made the stream just now.
+  if (std::find(names->begin(), names->end(), json(spec.name)) != names->end()) co_return absl::OkStatus();
+  co_return SubjectsTaken(spec, names->front().dump());
 }
 
 base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline) {

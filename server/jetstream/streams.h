@@ -52,7 +52,8 @@ class Streams {
 
   Streams(Options options, Connection* connection) : options_(std::move(options)), connection_(connection) {}
 
-  // nullptr: it does not exist.
+  // nullptr: it does not exist. StorageUnsuitable when the events that it would hold are in another one: to say that
+  // there are none would be wrong.
   base::Task<absl::StatusOr<StreamPtr>> Find(StreamSpec spec, base::SteadyTime deadline);
   // Creates it when it does not exist.
   base::Task<absl::StatusOr<StreamPtr>> FindOrCreate(StreamSpec spec, base::SteadyTime deadline);
@@ -70,6 +71,7 @@ class Streams {
   // connection: Connection::connects() when `info` was asked for.
   absl::StatusOr<StreamPtr> CheckAndRemember(const nlohmann::json& info, const StreamSpec& spec, uint64_t connection);
   base::Task<absl::StatusOr<StreamPtr>> Create(StreamSpec spec, base::SteadyTime deadline);
+  base::Task<absl::Status> CheckSubjectsFree(StreamSpec spec, base::SteadyTime deadline);
   base::Task<absl::Status> CheckRoomForOneMore(base::SteadyTime deadline);
 
   const Options options_;

@@ -65,6 +65,14 @@ domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) 
   return domain::Position({.stream = stream.name, .incarnation = stream.incarnation, .sequence = sequence});
 }
 
+// True when the save that begins with `stored` was sent from here. Another daemon gives the same save its own times and
+// event ids, and may have been asked to save something else under the same request id.
+bool IsCopyOf(const domain::RecordedEvent& stored, const std::vector<Event>& sent) {
+  const domain::RecordedEvent& first = sent.front().event;
+  return stored.event_id == first.event_id && stored.recorded_time == first.recorded_time &&
+         stored.commit_size == first.commit_size;
+}
+
 }  // namespace
 
 Saver::Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock)
@@ -117,6 +125,10 @@ base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
     // Others moved the head, which PublishUntilSettled has read again: these events are not stored and never will be.
     if (command.expectation.kind == Expectation::Kind::kExact) continue;  // Ends in a conflict, or finds an earlier copy.
     if (settled.was_unknown) {
+      // The caller may have repeated this save elsewhere meanwhile.
+      CO_ASSIGN_OR_RETURN(std::optional<Commit> repeated, co_await FindEarlier(attempt));
+      if (repeated.has_value()) co_return *std::move(repeated);
+      if (!settled.status.ok()) co_return settled.status;
       co_return domain::NatsUnavailable("another save came first while NATS could not be reached");
     }
     if (clock_->SteadyNow() >= attempt.deadline) {
@@ -293,14 +305,20 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
         const Head& now = attempt.known.head;
         absl::StatusOr<std::optional<domain::RecordedEvent>> ours = co_await search_.At(
             command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
+        if (ours.ok() && ours->has_value() && !IsCopyOf(**ours, prepared.events)) {
+          settled.kind = Settled::Kind::kLostRace;  // To this save itself, which the caller repeated elsewhere.
+          co_return settled;
+        }
         if (ours.ok() && ours->has_value()) {
           settled.kind = Settled::Kind::kStored;
           settled.last_sequence = (*ours)->sequence + prepared.messages.size() - 1;
           co_return settled;
         }
-        // No copy of these messages can pass the check any more.
+        // No copy of these messages can pass the check any more. A server that ran out of space in the middle of a
+        // batch has moved the head by itself, to a torn save.
         if (ours.ok() && now.last_sequence != head.last_sequence) {
           settled.kind = Settled::Kind::kLostRace;
+          if (outcome.kind == PublishOutcome::Kind::kRefused) settled.status = outcome.status;
           co_return settled;
         }
         if (ours.ok() && outcome.kind == PublishOutcome::Kind::kRefused && !settled.was_unknown) {

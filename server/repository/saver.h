@@ -61,7 +61,7 @@ class Saver {
     Kind kind = Kind::kFailed;
     uint64_t last_sequence = 0;  // With kStored.
     bool was_unknown = false;
-    absl::Status status;  // With kFailed.
+    absl::Status status;  // With kFailed, and with kLostRace when the server refuses to store anything more.
   };
   struct Prepared {
     std::vector<jetstream::OutgoingMessage> messages;

@@ -55,7 +55,9 @@ absl::Status NatsServer::WriteConfig() const {
   std::string config = absl::StrCat(
       "server_name: ", options_.name, "\nhost: 127.0.0.1\nport: ", port_, "\nhttp: \"127.0.0.1:", monitoring_port_,
       "\"\nports_file_dir: \"", dir_.File("ports"), "\"\njetstream {\n  store_dir: \"", options_.store_dir, "\"\n",
-      options_.sync_always ? "  sync_interval: always\n" : "", "}\n", options_.extra_config, "\n");
+      options_.sync_always ? "  sync_interval: always\n" : "",
+      options_.max_file_store_bytes > 0 ? absl::StrCat("  max_file_store: ", options_.max_file_store_bytes, "\n") : "",
+      "}\n", options_.extra_config, "\n");
   if (!options_.user.empty()) {
     absl::StrAppend(&config, "authorization { user: \"", options_.user, "\", password: \"", options_.password,
                     "\" }\n");

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,6 +26,7 @@ class NatsServer {
   struct Options {
     bool sync_always = false;       // fsync before every answer.
     std::string store_dir = {};     // JetStream's store; empty: in the object's folder. Never removed when given.
+    uint64_t max_file_store_bytes = 0;  // What JetStream may use; 0: three quarters of the disk's free space.
     std::string extra_config = {};  // Lines added to the configuration.
     std::string user = {};          // With `password`: clients must know them.
     std::string password = {};

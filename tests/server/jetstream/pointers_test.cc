@@ -152,6 +152,14 @@ TEST_CASE("Pointers are spelled as the format says", "[jetstream]") {
   CHECK(EncodeBackPointers({.back = {stored(9), stored(8), stored(7), stored(5)}, .skip = {}}, 0) == "9,1x2,2");
   CHECK(EncodeSkipPointers({.back = {}, .skip = {{2048, batch(3)}, {1024, stored(77)}}}, 40) == "2048:-37,1024:77");
 
+  // The examples of server/jetstream/README.md.
+  CHECK(EncodeBackPointers({.back = {batch(1), batch(0), stored(8120), stored(8100), stored(8090)}, .skip = {}}, 2) ==
+        "1x2;8120,20,10");
+  CHECK(EncodeBackPointers({.back = {stored(8120), stored(8100), stored(8090)}, .skip = {}}, 0) == "8120,20,10");
+  const std::optional<Pointers> readme = DecodePointers("1x2;8120,20,10", "", 6, 9000);
+  REQUIRE(readme.has_value());
+  CHECK(readme->back == std::vector<uint64_t>{8999, 8998, 8120, 8100, 8090});
+
   const std::optional<Pointers> example = DecodePointers("1x2;8120,20", "", 5, 9000);
   REQUIRE(example.has_value());
   CHECK(example->back == std::vector<uint64_t>{8999, 8998, 8120, 8100});
