@@ -1,0 +1,196 @@
+"""Every RPC of the API as a person types it: buf curl, JSON, and nothing but the daemon's address.
+
+Usage: buf_curl_test.py PERSISTD NATS_SERVER BUF
+"""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from daemon import Daemon
+
+import persistd  # The generated messages, to read error details.
+
+_TIMEOUT = 60
+_SERVICE = "cim.persistence.v1.AggregateService"
+_REF = {"context": "sales", "aggregate": "order", "entityId": "42"}
+
+# Called by buf curl itself, for every call here.
+_REFLECTION = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+class Failure(Exception):
+    """A call that failed: its gRPC code as a name, its message, and its ErrorDetail."""
+
+    def __init__(self, output, exit_code):
+        super().__init__(f"exit code {exit_code}: {output}")
+        error = json.loads(output)
+        self.code = error["code"]
+        self.message = error["message"]
+        self.exit_code = exit_code
+        (detail,) = error["details"]
+        assert detail["type"] == "cim.persistence.v1.ErrorDetail", detail
+        value = detail["value"] + "=" * (-len(detail["value"]) % 4)
+        self.detail = persistd.errors_pb2.ErrorDetail.FromString(base64.b64decode(value))
+
+
+class BufCurlTest(unittest.TestCase):
+    persistd_binary = None
+    nats_server = None
+    buf = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
+        cls.daemon = Daemon(cls.persistd_binary, cls.nats_server, pathlib.Path(cls.folder.name))
+        cls.daemon.start()
+        cls.called = {_REFLECTION}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+        cls.folder.cleanup()
+
+    @classmethod
+    def command(cls, *arguments):
+        environment = {**os.environ, "HOME": cls.folder.name, "BUF_CACHE_DIR": cls.folder.name + "/buf"}
+        command = [str(cls.buf), "curl", "--http2-prior-knowledge", "--protocol", "grpc", *arguments]
+        return {"args": command, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def curl(self, method, request=None, *arguments):
+        """Returns the answers (one, or those of a stream) as a list of dictionaries. Raises Failure."""
+        data = ["-d", json.dumps(request)] if request is not None else []
+        result = subprocess.run(
+            **self.command(*data, *arguments, f"http://{self.daemon.address}/{method}"), timeout=_TIMEOUT, check=False
+        )
+        self.called.add(method)
+        if result.returncode != 0:
+            raise Failure(result.stderr, result.returncode)
+        return self.documents(result.stdout)
+
+    @staticmethod
+    def documents(text):
+        decoder = json.JSONDecoder()
+        found = []
+        text = text.strip()
+        while text:
+            document, end = decoder.raw_decode(text)
+            found.append(document)
+            text = text[end:].strip()
+        return found
+
+    def save(self, entity, **more):
+        ref = {**_REF, "entityId": entity}
+        (answer,) = self.curl(f"{_SERVICE}/Save", {"ref": ref, **more})
+        return answer
+
+    def fails(self, method, request):
+        with self.assertRaises(Failure) as caught:
+            self.curl(method, request)
+        return caught.exception
+
+    def test_1_save_load_and_conflict(self):
+        placed = {"type": "placed", "payload": {"json": {"total": 12, "items": ["a", "ü"], "paid": False}}}
+        saved = self.save("42", expectedVersion=0, events=[placed, {"type": "shipped"}], state={"json": {"total": 12}})
+        self.assertEqual(saved["metadata"]["version"], "2")
+        self.assertEqual([event["version"] for event in saved["events"]], ["1", "2"])
+        self.assertEqual(saved["stateResult"], "STATE_RESULT_WRITTEN")
+        self.assertEqual(saved["durability"], {"replicas": 1, "fsync": "FSYNC_ALWAYS"})
+
+        conflict = self.fails(f"{_SERVICE}/Save", {"ref": _REF, "expectedVersion": 0, "events": [placed]})
+        self.assertEqual((conflict.code, conflict.exit_code), ("aborted", 10 << 3))
+        self.assertIn("sales/order/42 is at version 2", conflict.message)
+        self.assertEqual(conflict.detail.reason, persistd.errors_pb2.ERROR_REASON_VERSION_CONFLICT)
+        self.assertEqual(conflict.detail.version_conflict.expected_version, 0)
+        self.assertEqual(conflict.detail.version_conflict.actual_version, 2)
+
+        (loaded,) = self.curl(f"{_SERVICE}/Load", {"ref": _REF, "payloadView": "PAYLOAD_VIEW_JSON"})
+        self.assertEqual(loaded["state"]["payload"], {"contentType": "application/json", "json": {"total": 12}})
+        self.assertEqual(loaded["state"]["version"], "2")
+        self.assertNotIn("events", loaded)
+        (raw,) = self.curl(f"{_SERVICE}/Load", {"ref": _REF})
+        self.assertEqual(base64.b64decode(raw["state"]["payload"]["data"]), b'{"total":12}')
+        (cached,) = self.curl(f"{_SERVICE}/Load", {"ref": _REF, "options": {"consistency": "CONSISTENCY_CACHED"}})
+        self.assertEqual(cached["metadata"]["version"], "2")
+
+    def test_2_history(self):
+        events = [{"type": "counted", "payload": {"json": {"n": n}}} for n in range(1, 6)]
+        self.save("history", events=events)
+        ref = {**_REF, "entityId": "history"}
+        request = {"ref": ref, "payloadView": "PAYLOAD_VIEW_JSON"}
+        history = self.curl(f"{_SERVICE}/GetHistory", request)
+        self.assertEqual([event["payload"]["json"]["n"] for event in history], [1, 2, 3, 4, 5])
+        self.assertEqual(history[0]["subject"], "cim.events.sales.order.history.counted.v1")
+        backwards = self.curl(f"{_SERVICE}/GetHistory", {**request, "reverse": True})
+        self.assertEqual(backwards, history[::-1])
+        part = self.curl(f"{_SERVICE}/GetHistory", {**request, "fromVersion": 1, "toVersion": 3})
+        self.assertEqual(part, history[1:3])
+        self.assertEqual(self.curl(f"{_SERVICE}/GetHistory", {**request, "eventTypes": ["other"]}), [])
+
+    def test_3_as_it_was(self):
+        self.save("past", events=[{"type": "first"}])
+        recorded = self.save("past", events=[{"type": "second"}, {"type": "third"}])["metadata"]["lastModified"]
+        self.save("past", events=[{"type": "fourth"}])
+        ref = {**_REF, "entityId": "past"}
+        (at_version,) = self.curl(f"{_SERVICE}/GetAtVersion", {"ref": ref, "version": 2})
+        self.assertEqual([event["type"] for event in at_version["events"]], ["first", "second"])
+        (as_of,) = self.curl(f"{_SERVICE}/GetAtVersion", {"ref": ref, "asOf": recorded})
+        self.assertEqual([event["type"] for event in as_of["events"]], ["first", "second", "third"])
+        before = self.fails(f"{_SERVICE}/GetAtVersion", {"ref": ref, "asOf": "2001-01-01T00:00:00Z"})
+        self.assertEqual(before.code, "not_found")
+        self.assertIn("2001-01-01T00:00:00Z", before.message)
+        (metadata,) = self.curl(f"{_SERVICE}/GetMetadata", {"ref": ref})
+        self.assertEqual((metadata["version"], metadata["subject"]), ("4", "cim.events.sales.order.past.>"))
+
+    def test_4_mistakes_are_explained(self):
+        no_type = self.fails(f"{_SERVICE}/Save", {"ref": _REF, "events": [{"type": "a"}, {}]})
+        self.assertEqual(no_type.code, "invalid_argument")
+        self.assertEqual(no_type.detail.field_violation.field, "events[1].type")
+        self.assertIn("events[1].type", no_type.message)
+        missing = self.fails(f"{_SERVICE}/GetMetadata", {"ref": {**_REF, "entityId": "nobody"}})
+        self.assertEqual(missing.code, "not_found")
+        self.assertIn("sales/order/nobody does not exist", missing.message)
+        empty = self.fails(f"{_SERVICE}/Load", {})
+        self.assertEqual(empty.detail.field_violation.field, "ref.context")
+
+    def test_5_operations(self):
+        (info,) = self.curl("cim.persistence.v1.AdminService/GetServerInfo")
+        self.assertTrue(info["nats"]["connected"])
+        self.assertTrue(info["nats"]["embedded"])
+        self.assertEqual(info["durability"]["fsync"], "FSYNC_ALWAYS")
+        self.assertIn("save", info["features"])
+        self.assertEqual(self.curl("grpc.health.v1.Health/Check"), [{"status": "SERVING"}])
+        of_service = self.curl("grpc.health.v1.Health/Check", {"service": _SERVICE})
+        self.assertEqual(of_service, [{"status": "SERVING"}])
+        with self.assertRaises(Failure) as unknown:
+            self.curl("grpc.health.v1.Health/Check", {"service": "no.such.Service"})
+        self.assertEqual(unknown.exception.code, "not_found")
+
+        # Watch goes on until its client has seen enough.
+        watch = subprocess.Popen(**self.command(f"http://{self.daemon.address}/grpc.health.v1.Health/Watch"))
+        try:
+            self.assertIn("{", watch.stdout.readline())
+            self.assertIn("SERVING", watch.stdout.readline())
+        finally:
+            watch.kill()
+            watch.communicate(timeout=_TIMEOUT)
+        self.called.add("grpc.health.v1.Health/Watch")
+
+    def test_9_every_method_was_called(self):
+        """A method that is new must get a call above."""
+        listed = subprocess.run(
+            **self.command("--list-methods", f"http://{self.daemon.address}"), timeout=_TIMEOUT, check=True
+        ).stdout.split()
+        self.assertGreaterEqual(len(listed), 9)
+        self.assertEqual(sorted(self.called), sorted(listed))
+
+
+if __name__ == "__main__":
+    paths = [pathlib.Path(path).absolute() for path in sys.argv[1:4]]
+    BufCurlTest.persistd_binary, BufCurlTest.nats_server, BufCurlTest.buf = paths
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
