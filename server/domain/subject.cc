@@ -163,8 +163,7 @@ std::optional<ParsedEventSubject> ParseEventSubject(absl::string_view subject) {
   std::optional<AggregateRef> ref = ParseRef(tokens);
   const std::optional<uint32_t> schema_version = ParseSchemaVersion(tokens[6]);
   if (!ref.has_value() || !schema_version.has_value() || !IsToken(tokens[5], true)) return std::nullopt;
-  return ParsedEventSubject{
-      .ref = *std::move(ref), .type = std::string(tokens[5]), .schema_version = *schema_version};
+  return ParsedEventSubject{.ref = *std::move(ref), .type = std::string(tokens[5]), .schema_version = *schema_version};
 }
 
 std::optional<ParsedStateSubject> ParseStateSubject(absl::string_view subject) {

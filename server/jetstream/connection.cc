@@ -73,8 +73,7 @@ base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector
     } else {
       token = next_token_++;
       // Registered before it is sent: the answer may be here before Publish returns.
-      pending_.emplace(token,
-                       Pending{promise, executor_->RunAt(deadline, [this, token] { TimeOut(token); })});
+      pending_.emplace(token, Pending{promise, executor_->RunAt(deadline, [this, token] { TimeOut(token); })});
     }
   }
   if (connection == nullptr) {

@@ -78,7 +78,7 @@ class Connection {
   void SetDown(absl::Status why);
   bool WaitBeforeReconnect();
 
-  ConnectOptions options_;            // Constant after Start.
+  ConnectOptions options_;           // Constant after Start.
   std::function<void()> on_change_;  // Constant after Start.
   const Gate gate_;
   base::Executor* const executor_;

@@ -242,9 +242,8 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   event.prev_cid = reader.Text("ce-prevcid", false);
   decoded.labels.tags = reader.List("ce-tags");
   decoded.labels.metadata = reader.Map("ce-aggregatemetadata");
-  std::optional<Pointers> pointers =
-      DecodePointers(reader.Text("ce-backpointers", false), reader.Text("ce-skippointers", false), event.version,
-                     event.sequence);
+  std::optional<Pointers> pointers = DecodePointers(
+      reader.Text("ce-backpointers", false), reader.Text("ce-skippointers", false), event.version, event.sequence);
   if (pointers.has_value()) {
     decoded.pointers = *std::move(pointers);
   } else {

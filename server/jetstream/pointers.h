@@ -63,7 +63,7 @@ struct SkipPointer {
 
 // Pointers as read from a stored event: all sequences absolute.
 struct Pointers {
-  std::vector<uint64_t> back;  // back[i]: version - 1 - i. Strictly descending.
+  std::vector<uint64_t> back;     // back[i]: version - 1 - i. Strictly descending.
   std::vector<SkipPointer> skip;  // Goes on strictly descending, by SkipTargets.
 
   bool operator==(const Pointers&) const = default;

@@ -67,7 +67,8 @@ PublishOutcome InterpretAnswer(const std::string& data, const std::string& strea
     return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stored in stream ", stored_in, ", not ", stream)));
   }
   if (count > 1 && (StringField(answer->body, "batch") != batch_id || UnsignedField(answer->body, "count") != count)) {
-    return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stream ", stream, " did not take the whole batch")));
+    return Outcome(Kind::kUnknown,
+                   absl::UnknownError(absl::StrCat("stream ", stream, " did not take the whole batch")));
   }
   return PublishOutcome{.kind = Kind::kStored, .last_sequence = sequence, .status = absl::OkStatus()};
 }

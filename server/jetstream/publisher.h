@@ -25,11 +25,11 @@ struct ExpectedLast {
 
 struct PublishOutcome {
   enum class Kind {
-    kStored,       // All, the last one at last_sequence.
-    kConflict,     // Refused by the check: something else is the last message. These copies are not stored.
-    kRefused,      // The server answered that it does not store these copies; a retry meets the same. See status.
-    kNotStored,    // These copies are not stored; a retry may succeed. See status.
-    kUnknown,      // They may be stored, now or later. See status.
+    kStored,     // All, the last one at last_sequence.
+    kConflict,   // Refused by the check: something else is the last message. These copies are not stored.
+    kRefused,    // The server answered that it does not store these copies; a retry meets the same. See status.
+    kNotStored,  // These copies are not stored; a retry may succeed. See status.
+    kUnknown,    // They may be stored, now or later. See status.
   };
   Kind kind = Kind::kUnknown;
   uint64_t last_sequence = 0;

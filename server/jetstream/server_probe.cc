@@ -93,16 +93,21 @@ absl::StatusOr<ServerFacts> ProbeServer(RawConnection& connection) {
   facts.api_level = static_cast<uint32_t>(UnsignedField(ObjectField(account.body, "api"), "level"));
   if (facts.api_level < kLeastApiLevel) {
     // Servers tell their version only since they have levels.
-    return domain::StorageUnsuitable(absl::StrCat("the NATS server is nats-server ",
-                                                  facts.api_level == 0 ? "2.10 or older" : "2.11", " (JetStream API level ",
-                                                  facts.api_level, "), too old: install nats-server 2.12.14 or newer"));
+    return domain::StorageUnsuitable(
+        absl::StrCat("the NATS server is nats-server ", facts.api_level == 0 ? "2.10 or older" : "2.11",
+                     " (JetStream API level ", facts.api_level, "), too old: install nats-server 2.12.14 or newer"));
   }
   const std::string id = base::NewUuidV7(base::Clock::System().WallNow());
   const std::string stream = absl::StrCat("persistd_probe_", id);
   const std::string prefix = absl::StrCat("cim._probe.", id);
-  const json config = {{"name", stream},          {"subjects", {prefix + ".>"}}, {"storage", "memory"},
-                       {"retention", "limits"},   {"allow_atomic", true},        {"max_msgs", 16},
-                       {"max_age", 60'000'000'000}, {"num_replicas", 1}};
+  const json config = {{"name", stream},
+                       {"subjects", {prefix + ".>"}},
+                       {"storage", "memory"},
+                       {"retention", "limits"},
+                       {"allow_atomic", true},
+                       {"max_msgs", 16},
+                       {"max_age", 60'000'000'000},
+                       {"num_replicas", 1}};
   ASSIGN_OR_RETURN(const ApiAnswer created,
                    Call(connection, absl::StrCat("$JS.API.STREAM.CREATE.", stream), config.dump()));
   if (created.error.has_value()) {

@@ -1,7 +1,8 @@
 // The gate of a new connection: is this a NATS server that persistd may write to?
 //
-// Checks the API level, the version, and by a small stream in memory that an atomic batch with several optimistic checks
-// is stored whole or not at all. Servers that fail are refused by name, because they would silently store half a save.
+// Checks the API level, the version, and by a small stream in memory that an atomic batch with several optimistic
+// checks is stored whole or not at all. Servers that fail are refused by name, because they would silently store half a
+// save.
 #pragma once
 
 #include <cstdint>

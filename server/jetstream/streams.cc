@@ -51,9 +51,9 @@ bool HasItems(const json& config, const char* name) {
 }
 
 absl::Status SubjectsTaken(const StreamSpec& spec, absl::string_view by) {
-  return domain::StorageUnsuitable(
-      absl::StrCat("there is no stream ", spec.name, ", but another one already captures ", spec.subjects,
-                   " (was repository.event_streams changed over existing data?): ", by));
+  return domain::StorageUnsuitable(absl::StrCat("there is no stream ", spec.name, ", but another one already captures ",
+                                                spec.subjects,
+                                                " (was repository.event_streams changed over existing data?): ", by));
 }
 
 }  // namespace
@@ -84,7 +84,8 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
   } else {
     demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
     demand(!BoolField(config, "deny_delete"), "deny_delete must be off, or states of older schema versions would stay");
-    demand(!BoolField(config, "discard_new_per_subject"), "discard_new_per_subject must be off, or no state would change");
+    demand(!BoolField(config, "discard_new_per_subject"),
+           "discard_new_per_subject must be off, or no state would change");
   }
   return absl::StrJoin(wrong, "; ");
 }
@@ -126,8 +127,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::Stead
       if (spec.kind == StreamKind::kEvents) CO_RETURN_IF_ERROR(co_await CheckSubjectsFree(spec, deadline));
       co_return StreamPtr();
     }
-    co_return domain::NatsUnavailable(
-        absl::StrCat("looking for stream ", spec.name, ": ", answer->error->ToString()));
+    co_return domain::NatsUnavailable(absl::StrCat("looking for stream ", spec.name, ": ", answer->error->ToString()));
   }
   co_return CheckAndRemember(answer->body, spec, connection);
 }
@@ -143,8 +143,8 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::FindOrCreate(StreamSpec spec, bas
 base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::SteadyTime deadline) {
   const std::string what = absl::StrCat("creating stream ", spec.name);
   const uint64_t connection = connection_->connects();
-  absl::StatusOr<ApiAnswer> answer = co_await CallApi(
-      *connection_, absl::StrCat("$JS.API.STREAM.CREATE.", spec.name), CreateRequest(spec).dump(), deadline);
+  absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.CREATE.", spec.name),
+                                                      CreateRequest(spec).dump(), deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), what, deadline);
   if (!answer->error.has_value()) {
     base::LogInfo("stream created", {{"stream", spec.name}, {"replicas", spec.replicas}});

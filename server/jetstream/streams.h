@@ -1,7 +1,7 @@
 // Finds, creates and checks the streams that hold events and states. Thread-safe.
 //
-// A stream is looked at once per connection and daemon, then remembered. One that exists with settings under which saves
-// would not be safe is refused, never changed.
+// A stream is looked at once per connection and daemon, then remembered. One that exists with settings under which
+// saves would not be safe is refused, never changed.
 #pragma once
 
 #include <cstdint>

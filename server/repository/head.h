@@ -25,6 +25,10 @@ struct Head {
   std::string cid;
   jetstream::AggregateLabels labels;
 
+  // The id of the torn save that the aggregate ends with; empty: it ends with a complete one. nats-server completes a
+  // batch that it broke off when it starts again, unless something was stored in the stream after it.
+  std::string torn_commit_id;
+
   // The last message is not ours: the history can be read, but not continued.
   bool foreign_tail = false;
 };

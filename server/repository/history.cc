@@ -105,6 +105,7 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
     Head none;
     none.stream = stream;
     none.last_sequence = last_sequence;
+    none.torn_commit_id = std::move(decoded->event.commit_id);
     co_return none;
   }
   const uint64_t complete = decoded->event.version - torn;
@@ -112,7 +113,9 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   if (!before.event.ends_commit()) {
     co_return domain::CorruptData(stream->name, before.event.sequence, "a save that others continue is incomplete");
   }
-  co_return HeadOf(std::move(stream), std::move(before), last_sequence);
+  Head head = HeadOf(std::move(stream), std::move(before), last_sequence);
+  head.torn_commit_id = std::move(decoded->event.commit_id);
+  co_return head;
 }
 
 base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::AggregateRef ref, StreamPtr stream,

@@ -41,8 +41,15 @@ absl::Status Conflict(const SaveCommand& command, uint64_t actual) {
                                  actual);
 }
 
+// True for errors that say that nothing of the save is stored, or will be.
+bool PromisesNotStored(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsDeadlineExceeded(status) ||
+         absl::IsFailedPrecondition(status);
+}
+
 size_t HeadBytes(const Head& head) {
-  size_t bytes = 400 + head.commit_id.size() + head.cid.size() + head.pointers.back.size() * sizeof(uint64_t);
+  size_t bytes = 400 + head.commit_id.size() + head.torn_commit_id.size() + head.cid.size() +
+                 head.pointers.back.size() * sizeof(uint64_t);
   for (const std::string& tag : head.labels.tags) bytes += tag.size() + 32;
   for (const auto& [key, value] : head.labels.metadata) bytes += key.size() + value.size() + 96;
   return bytes;
@@ -92,6 +99,12 @@ base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::Steady
   attempt.deadline = deadline;
   CO_ASSIGN_OR_RETURN(const AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.command.ref, deadline));
   absl::StatusOr<Commit> commit = co_await SaveLocked(attempt);
+  if (PromisesNotStored(commit.status()) && attempt.known.head.torn_commit_id == attempt.commit_id) {
+    commit = domain::OutcomeUnknown(
+        attempt.command.ref, absl::StrCat("a part of it is stored, and the NATS server may complete it when it starts "
+                                          "again; ",
+                                          commit.status().message()));
+  }
   // Whatever went wrong, the next save looks at the stream again. After a conflict, this one just did.
   if (!commit.ok() && !absl::IsAborted(commit.status())) heads_.Erase(attempt.command.ref);
   co_return commit;

@@ -61,8 +61,8 @@ class Auditor {
       const auto found = records_.find(id);
       if (!seen.insert(id).second) Problem("save ", id, " is stored twice or in pieces");
       if (found == records_.end() || !found->second->answer.has_value()) {
-        Problem("save ", id, found == records_.end() ? " is stored, but nobody asked for it" :
-                                                       " is stored, but was refused");
+        Problem("save ", id,
+                found == records_.end() ? " is stored, but nobody asked for it" : " is stored, but was refused");
         while (i < events_.size() && events_[i].commit_id() == id) ++i;
         continue;
       }

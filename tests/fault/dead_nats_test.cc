@@ -47,7 +47,8 @@ struct Fixture {
     return client.History(std::move(request)).Next().status();
   }
   // The outcome of one call of each kind; none takes longer than its deadline.
-  std::vector<std::pair<std::string, absl::Status>> CallAll(const std::string& entity, const pb::SaveRequest& save) const {
+  std::vector<std::pair<std::string, absl::Status>> CallAll(const std::string& entity,
+                                                            const pb::SaveRequest& save) const {
     const pb::AggregateRef ref = client::Ref("fault", "thing", entity);
     pb::GetAtVersionRequest at;
     *at.mutable_ref() = ref;

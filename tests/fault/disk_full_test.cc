@@ -103,16 +103,27 @@ client::Client ClientOf(const Daemon& daemon, std::chrono::milliseconds timeout)
 // There is room again: the save that failed goes through, once, and so do others.
 void RequireWorksAgain(const client::Client& client, const Failed& failed, std::vector<std::string> acknowledged) {
   const int events = failed.request.events_size();
-  for (const pb::SaveRequest& request : {failed.request, SaveOf(900, events), failed.request}) {
-    const pb::SaveResponse saved = Must(client.Save(request));
-    if (!saved.deduplicated()) acknowledged.insert(acknowledged.end(), static_cast<size_t>(events), request.request_id());
+  const auto remember = [&](const pb::SaveRequest& request) {
+    acknowledged.insert(acknowledged.end(), static_cast<size_t>(events), request.request_id());
+  };
+  // It may have been completed meanwhile only if it was said that this may happen.
+  const pb::SaveResponse repeated = Must(client.Save(failed.request));
+  if (repeated.deduplicated()) {
+    INFO(failed.status);
+    REQUIRE(client::MayHaveBeenStored(failed.status));
   }
-  REQUIRE(acknowledged.back() != failed.request.request_id());
-  REQUIRE(CommitIds(client) == acknowledged);
+  remember(failed.request);
+  const pb::SaveRequest next = SaveOf(900, events);
+  REQUIRE_FALSE(Must(client.Save(next)).deduplicated());
+  remember(next);
+  REQUIRE(Must(client.Save(failed.request)).deduplicated());
+  const std::vector<std::string> stored = CommitIds(client);
+  REQUIRE((stored == acknowledged));
 }
 
 // nats-server 2.15.1 checks this limit message by message: it may store the first messages of a batch, not the others,
-// and then gives no answer. The daemon finds a torn save and is told at its next attempt that there is no space.
+// and then gives no answer. It may complete that batch when it starts again, so the outcome of this one save is
+// unknown.
 TEST_CASE("A JetStream that has used up the space it may use refuses saves, and takes them when it may use more",
           "[fault]") {
   const int events = GENERATE(1, kEvents, 2 * kEvents);
@@ -124,11 +135,14 @@ TEST_CASE("A JetStream that has used up the space it may use refuses saves, and 
         Must(Daemon::Start({.sets = {"nats.embedded.max_file_store_bytes=8MiB"}, .data_dir = data.path()}));
     const client::Client client = ClientOf(*daemon, 15s);
     failed = FillUp(client, events, acknowledged);
-    RequireStorageFull(failed.status);
+    if (!client::MayHaveBeenStored(failed.status)) RequireStorageFull(failed.status);
     REQUIRE(acknowledged.size() > 10);
-    REQUIRE(CommitIds(client) == acknowledged);
-    RequireStorageFull(client.Save(failed.request).status());
-    REQUIRE(CommitIds(client) == acknowledged);
+    REQUIRE((CommitIds(client) == acknowledged));
+    const absl::Status repeated = client.Save(failed.request).status();
+    REQUIRE(client::GetErrorDetail(repeated).value().reason() ==
+            client::GetErrorDetail(failed.status).value().reason());
+    RequireStorageFull(client.Save(SaveOf(901, events)).status());
+    REQUIRE((CommitIds(client) == acknowledged));
     daemon->Terminate();
   }
   const auto daemon =
@@ -136,8 +150,8 @@ TEST_CASE("A JetStream that has used up the space it may use refuses saves, and 
   RequireWorksAgain(ClientOf(*daemon, 15s), failed, std::move(acknowledged));
 }
 
-// After a write that failed nats-server 2.15.1 answers no more publishes to that stream, also when there is room again,
-// until it is restarted. So the outcome of these saves is unknown; reads go on.
+// After a write that failed nats-server 2.15.1 stores nothing more in that stream, also when there is room again, until
+// it is restarted, and answers no publish, or that a batch is incomplete. Reads go on.
 TEST_CASE("A full disk loses nothing and shows no half a save, and saves work again after it has grown", "[fault]") {
   const int events = GENERATE(1, kEvents);
   const auto disk = Must(SmallDisk::Make(8));
@@ -148,18 +162,22 @@ TEST_CASE("A full disk loses nothing and shows no half a save, and saves work ag
   const auto daemon = Must(Daemon::Start({.sets = {absl::StrCat("nats.urls=[", nats->url(), "]")}}));
   const client::Client client = ClientOf(*daemon, 5s);
   std::vector<std::string> acknowledged;
-  const Failed failed = FillUp(client, events, acknowledged);
+  Failed failed = FillUp(client, events, acknowledged);
   REQUIRE(nats->log().find("no space left on device") != std::string::npos);
-  for (const absl::Status& status : {failed.status, client.Save(failed.request).status()}) {
-    INFO(status);
-    if (!client::MayHaveBeenStored(status)) RequireStorageFull(status);
-    REQUIRE(acknowledged.size() > 10);
-    REQUIRE(CommitIds(client) == acknowledged);
+  REQUIRE(acknowledged.size() > 10);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    INFO(failed.status);
+    REQUIRE((absl::IsUnavailable(failed.status) || absl::IsResourceExhausted(failed.status) ||
+             absl::IsDeadlineExceeded(failed.status)));
+    REQUIRE((CommitIds(client) == acknowledged));
+    // An outcome that was unknown once stays so.
+    if (const absl::Status again = client.Save(failed.request).status(); !client::MayHaveBeenStored(failed.status)) {
+      failed.status = again;
+    }
   }
   Must(disk->Resize(64));
   Must(nats->Restart());
   REQUIRE(PollUntil([&] { return client.GetMetadata(Ref()).ok(); }, 20s));
-  REQUIRE(CommitIds(client) == acknowledged);
   RequireWorksAgain(client, failed, std::move(acknowledged));
 }
 

@@ -56,8 +56,10 @@ struct Setup {
 
   // All copies that were on their way have been dealt with once a later save of the same stream has.
   void Fence() {
-    REQUIRE(testing::PollUntil([this] { return a.Info(ref).ok() && a.writes().status().ok(); }, 10s));  // Connected again.
-    for (TestRepository* repository : {&a, &b}) Must(repository->Save(Command(repository::Order("fence"), std::nullopt)));
+    REQUIRE(
+        testing::PollUntil([this] { return a.Info(ref).ok() && a.writes().status().ok(); }, 10s));  // Connected again.
+    for (TestRepository* repository : {&a, &b})
+      Must(repository->Save(Command(repository::Order("fence"), std::nullopt)));
   }
 
   // The save is stored once and whole, `others` other events are there beside the first ones, and a repository that was
@@ -93,9 +95,7 @@ SaveCommand Generated(const Setup& setup) {
   return WithId(Command(setup.ref, exact ? std::optional(setup.version) : std::nullopt, events), FreshId());
 }
 
-bool IsExact(const SaveCommand& command) {
-  return command.expectation.kind == repository::Expectation::Kind::kExact;
-}
+bool IsExact(const SaveCommand& command) { return command.expectation.kind == repository::Expectation::Kind::kExact; }
 
 TEST_CASE("A copy that arrives after the save was repeated elsewhere is not stored again", "[fault]") {
   Setup setup;

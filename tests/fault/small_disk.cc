@@ -16,13 +16,14 @@ absl::StatusOr<std::unique_ptr<SmallDisk>> SmallDisk::Make(size_t mebibytes) {
   std::unique_ptr<SmallDisk> disk(new SmallDisk());
   std::filesystem::create_directory(disk->path_);
   const std::string ready = disk->dir_.File("ready");
-  const std::string script = absl::StrCat("mount -t tmpfs -o size=", mebibytes, "m tmpfs '", disk->path_,
-                                          "' && : > '", ready, "' && exec sleep infinity");
-  ASSIGN_OR_RETURN(disk->holder_, base::Process::Start({.command = {"/usr/bin/unshare", "--map-root-user", "--mount",
-                                                                    "/bin/sh", "-c", script}}));
-  const bool settled = testing::PollUntil(
-      [&] { return std::filesystem::exists(ready) || disk->holder_->exit_status().has_value(); },
-      std::chrono::seconds(20));
+  const std::string script = absl::StrCat("mount -t tmpfs -o size=", mebibytes, "m tmpfs '", disk->path_, "' && : > '",
+                                          ready, "' && exec sleep infinity");
+  ASSIGN_OR_RETURN(
+      disk->holder_,
+      base::Process::Start({.command = {"/usr/bin/unshare", "--map-root-user", "--mount", "/bin/sh", "-c", script}}));
+  const bool settled =
+      testing::PollUntil([&] { return std::filesystem::exists(ready) || disk->holder_->exit_status().has_value(); },
+                         std::chrono::seconds(20));
   if (!settled || disk->holder_->exit_status().has_value()) {
     return absl::UnavailableError("cannot mount a tmpfs in a user namespace (unshare --map-root-user --mount)");
   }

@@ -27,16 +27,15 @@ std::string StreamOf(const domain::AggregateRef& ref) {
 
 std::optional<DecodedEvent> LastComplete(TestRepository& repository, const domain::AggregateRef& ref) {
   jetstream::Reader reader(&repository.writes());
-  std::optional<Message> message =
-      Must(base::BlockOn(reader.Last(StreamOf(ref), domain::EventFilter(ref), jetstream::ReadFrom::kLeader,
-                                     TestRepository::In(20s))));
+  std::optional<Message> message = Must(base::BlockOn(
+      reader.Last(StreamOf(ref), domain::EventFilter(ref), jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
   while (message.has_value()) {
     const uint64_t sequence = message->sequence;
     DecodedEvent decoded = Must(jetstream::DecodeEvent(*std::move(message)));
     if (decoded.event.ends_commit()) return decoded;
     if (sequence == 1) break;
-    message = Must(base::BlockOn(
-        reader.Get(StreamOf(ref), sequence - 1, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
+    message = Must(
+        base::BlockOn(reader.Get(StreamOf(ref), sequence - 1, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
   }
   return std::nullopt;
 }

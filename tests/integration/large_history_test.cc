@@ -37,6 +37,9 @@ uint64_t MemoryKiB(pid_t pid, const std::string& name) {
 // Forgets the high-water mark of memory, so that it counts from now on.
 void ResetPeak(pid_t pid) { std::ofstream(absl::StrCat("/proc/", pid, "/clear_refs")) << 5; }
 
+// What survives a power cut is tested elsewhere.
+constexpr char kFastDisk[] = "nats.embedded.sync_interval=2m";
+
 std::string PayloadOf(uint64_t version) {
   std::string payload = absl::StrCat(version, ":");
   payload.resize(kPayloadBytes, static_cast<char>('a' + version % 26));
@@ -68,7 +71,7 @@ void ReadThrough(HistoryCall& history, uint64_t first, uint64_t last) {
 
 TEST_CASE("100,000 events stream in both directions in bounded memory, also past readers that do not read",
           "[history]") {
-  const auto daemon = Must(Daemon::Start({}));
+  const auto daemon = Must(Daemon::Start({.sets = {kFastDisk}}));
   Api api(daemon->address());
   const pb::AggregateRef ref = Order("long");
   Fill(api, ref);
@@ -102,7 +105,7 @@ TEST_CASE("100,000 events stream in both directions in bounded memory, also past
 }
 
 TEST_CASE("Parts of a long history come without reading what lies outside", "[history]") {
-  const auto daemon = Must(Daemon::Start({}));
+  const auto daemon = Must(Daemon::Start({.sets = {kFastDisk}}));
   Api api(daemon->address());
   const pb::AggregateRef ref = Order("long");
   for (int i = 0; i < 10; ++i) Must(api.Save(SaveOf(ref, kEventsPerSave)).status());

@@ -137,6 +137,7 @@ void CheckLogin(const NatsServer& nats, const std::vector<std::string>& right, c
   }
   PersistdProcess daemon({.sets = with_url(wrong)});
   Api api(daemon.address());
+  REQUIRE_FALSE(Must(api.IsServing()));  // Also waits for the daemon to listen.
   const auto load = [&api] { return api.Load(Order("1")).status(); };
   CHECK(WaitForFailure(load, pb::ERROR_REASON_NATS_UNAVAILABLE, "Authorization Violation"));
   CHECK_FALSE(Must(api.IsServing()));
@@ -186,6 +187,7 @@ TEST_CASE("A NATS without JetStream is refused by name", "[nats]") {
   const auto nats = Must(NatsServer::Start({.extra_config = "accounts { A { users: [{user: u, password: p}] } }"}));
   PersistdProcess daemon({.sets = {"nats.urls=" + nats->url(), "nats.user=u", "nats.password=p"}});
   Api api(daemon.address());
+  REQUIRE_FALSE(Must(api.IsServing()));
   const auto save = [&api] { return api.Save(SaveOf(Order("1"))).status(); };
   CHECK(WaitForFailure(save, pb::ERROR_REASON_STORAGE_UNSUITABLE, "JetStream"));
   CHECK(absl::IsFailedPrecondition(save()));

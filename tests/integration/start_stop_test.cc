@@ -32,6 +32,9 @@ using absl::StrContains;
 using testing::Must;
 using testing::PollUntil;
 
+// For tests that save a lot: what survives a power cut is tested elsewhere.
+constexpr char kFastDisk[] = "nats.embedded.sync_interval=2m";
+
 // What one run of the daemon is in these tests: the process, a client, its nats-server.
 struct Running {
   explicit Running(PersistdProcess::Options options) : process(std::move(options)), api(process.address()) {
@@ -102,7 +105,7 @@ TEST_CASE("A data_dir that cannot be made and a nats-server that is none are nam
 
 TEST_CASE("SIGTERM and SIGINT let a running history finish, refuse new calls, and end with 0", "[stop]") {
   const int end_signal = GENERATE(SIGTERM, SIGINT);
-  Running daemon({});
+  Running daemon({.sets = {kFastDisk}});
   int left = 0;
   const auto history = StartSlowHistory(daemon.api, left);
   daemon.process.Signal(end_signal);
@@ -147,7 +150,7 @@ TEST_CASE("SIGTERM lets a running save finish: it is acknowledged and stored", "
 }
 
 TEST_CASE("Calls that outlast shutdown_grace are cut, and the daemon ends with 0 soon after", "[stop]") {
-  Running daemon({.sets = {"server.shutdown_grace=300ms"}});
+  Running daemon({.sets = {kFastDisk, "server.shutdown_grace=300ms"}});
   int left = 0;
   const auto history = StartSlowHistory(daemon.api, left);
   const auto begin = std::chrono::steady_clock::now();
@@ -183,7 +186,7 @@ TEST_CASE("A save that waits for NATS when the grace is over is told, and the da
 }
 
 TEST_CASE("A second signal ends the daemon at once, and its nats-server with it", "[stop]") {
-  Running daemon({.sets = {"server.shutdown_grace=5m"}});
+  Running daemon({.sets = {kFastDisk, "server.shutdown_grace=5m"}});
   int left = 0;
   const auto history = StartSlowHistory(daemon.api, left);
   daemon.process.Signal(SIGTERM);

@@ -61,7 +61,10 @@ absl::StatusOr<std::unique_ptr<TcpProxy>> TcpProxy::Start(int server_port) {
 }
 
 TcpProxy::TcpProxy(base::UniqueFd listener, int port, int server_port)
-    : listener_(std::move(listener)), port_(port), server_port_(server_port), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : listener_(std::move(listener)),
+      port_(port),
+      server_port_(server_port),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   thread_ = std::thread([this] { Run(); });
 }
 

@@ -26,7 +26,8 @@ TEST_CASE("Every time survives its text", "[base]") {
   // Small numbers and whole seconds; then all there are.
   persistd::testing::CheckProperty([](int64_t nanos, int32_t seconds) {
     RC_ASSERT(ParseRfc3339(FormatRfc3339(At(nanos))) == At(nanos));
-    RC_ASSERT(ParseRfc3339(FormatRfc3339(At(seconds * int64_t{1'000'000'000}))) == At(seconds * int64_t{1'000'000'000}));
+    RC_ASSERT(ParseRfc3339(FormatRfc3339(At(seconds * int64_t{1'000'000'000}))) ==
+              At(seconds * int64_t{1'000'000'000}));
   });
   persistd::testing::CheckProperty([] {
     const auto nanos =
