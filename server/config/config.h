@@ -84,7 +84,7 @@ enum class Compression { kNone, kS2 };
 struct Stream {
   int replicas = 1;
   Storage storage = Storage::kFile;
-  Compression compression = Compression::kS2;
+  Compression compression = Compression::kNone;
 
   bool operator==(const Stream&) const = default;
 };

@@ -29,7 +29,7 @@ struct StreamSpec {
   std::string subjects;  // One pattern.
   StreamKind kind = StreamKind::kEvents;
   int replicas = 1;
-  std::string compression = "s2";  // Or "none".
+  std::string compression = "none";  // Or "s2".
 };
 
 // A stream that exists and is suitable.

@@ -22,7 +22,7 @@ enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
 
 struct TypeOptions {
   int replicas = 1;
-  std::string compression = "s2";
+  std::string compression = "none";
 };
 
 struct StorageOptions {

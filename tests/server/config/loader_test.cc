@@ -32,7 +32,7 @@ nats:
 repository:
   enable_ipld: false
   event_streams: per_context
-  stream: {storage: file, compression: none}
+  stream: {storage: file, compression: s2}
   cache_size: 0
   aggregates:
     - {context: sales, aggregate: order}
@@ -49,7 +49,7 @@ repository:
   REQUIRE_FALSE(config.repository.enable_ipld);
   REQUIRE(config.repository.event_streams == EventStreams::kPerContext);
   REQUIRE(config.repository.stream.storage == Storage::kFile);
-  REQUIRE(config.repository.stream.compression == Compression::kNone);
+  REQUIRE(config.repository.stream.compression == Compression::kS2);
   REQUIRE(config.repository.cache_size == 0);
   REQUIRE(config.repository.aggregates ==
           std::vector<AggregateType>{{"sales", "order", {}, {}}, {"sales", "invoice", {}, {}}});
@@ -72,10 +72,10 @@ TEST_CASE("The command line outranks the environment, the environment the file, 
 TEST_CASE("Underscores inside a name stay underscores in the environment", "[config]") {
   const Config config = Loaded({.environment = {{"PERSISTD_DATA_DIR", "/data"},
                                                 {"PERSISTD_NATS__EMBEDDED__SYNC_INTERVAL", "5s"},
-                                                {"PERSISTD_REPOSITORY__STREAM__COMPRESSION", "none"}}});
+                                                {"PERSISTD_REPOSITORY__STREAM__COMPRESSION", "s2"}}});
   REQUIRE(config.data_dir == "/data");
   REQUIRE(config.nats.embedded.sync_interval == "5s");
-  REQUIRE(config.repository.stream.compression == Compression::kNone);
+  REQUIRE(config.repository.stream.compression == Compression::kS2);
 }
 
 TEST_CASE("Lists from the environment and the command line are commas or YAML", "[config]") {

@@ -93,7 +93,7 @@ TEST_CASE("Every key reads back what it shows", "[config]") {
     Config changed;
     bool differs = false;
     for (const char* text :
-         {"3s", "3KiB", "3MiB", "2", "warn", "single", "none", "false", "true", "h:1", "http://h", "other"}) {
+         {"3s", "3KiB", "3MiB", "2", "warn", "single", "s2", "false", "true", "h:1", "http://h", "other"}) {
       Config config;
       bool good = true;
       key.set({.kind = YamlNode::Kind::kScalar, .text = text}, config,
