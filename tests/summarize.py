@@ -18,6 +18,9 @@ CATCH_ALL_PASSED = re.compile(r"^All tests passed \(\d+ assertions? in (\d+) tes
 CATCH_TOTALS = re.compile(r"^test cases: .*$", re.MULTILINE)
 UNITTEST_TOTALS = re.compile(r"^Ran (\d+) tests? in .*\n\n(.*)$", re.MULTILINE)
 
+# How much of a failed test's log is repeated at the end, where it is found even in a log that kept only its end.
+TAIL_LINES = 60
+
 
 def read_events(path):
     """Returns the summary of each test, by label. A run that was cut off leaves a cut-off last line."""
@@ -91,7 +94,8 @@ def main(tests_path, events_path, status):
         # A crash or a timeout is at least one failure, whatever the log says.
         passed += counts[0] if counts else 0
         failed += max(counts[1], 1) if counts else 1
-        print(f"{verdict}: {label}" + (f", see {path}" if path else ""))
+        print(f"\n{verdict}: {label}" + (f", see {path}" if path else ""))
+        print(*read_log(path).splitlines()[-TAIL_LINES:], sep="\n")
 
     if status != 0 and failed == 0:
         print(f"bazel ended with exit code {status}")

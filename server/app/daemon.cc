@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -97,11 +98,17 @@ absl::Status Daemon::StartEmbedded() {
   options.max_file_store_bytes = from.max_file_store_bytes;
   options.max_memory_store_bytes = from.max_memory_store_bytes;
   options.cancelled = [this] { return cancelled_.load(); };
-  ASSIGN_OR_RETURN(embedded_, jetstream::EmbeddedServer::Create(std::move(options)));
+  ASSIGN_OR_RETURN(std::unique_ptr<jetstream::EmbeddedServer> embedded,
+                   jetstream::EmbeddedServer::Create(std::move(options)));
   jetstream::ConnectOptions connect = ConnectOptionsOf(config_.nats);
-  connect.urls = {embedded_->url()};
-  connect.user = embedded_->user();
-  connect.password = embedded_->password();
+  connect.urls = {embedded->url()};
+  connect.user = embedded->user();
+  connect.password = embedded->password();
+  {
+    // GetServerInfo may be running by now.
+    base::MutexLock lock(mutex_);
+    embedded_ = std::move(embedded);
+  }
   writes_->UseServer(connect);
   if (reads_ != nullptr) reads_->UseServer(connect);
   return absl::OkStatus();
@@ -189,18 +196,22 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   nats.set_server_url(writes_->server_url());
   nats.set_reconnects(writes_->connects() > 0 ? writes_->connects() - 1 : 0);
   nats.set_embedded(config_.nats.embedded.enabled);
+  absl::Status embedded;
   {
     base::MutexLock lock(mutex_);
     nats.set_server_name(facts_.name);
     nats.set_server_version(facts_.version);
     nats.set_api_level(facts_.api_level);
+    if (embedded_ != nullptr) embedded = embedded_->health();
   }
+  const std::map<std::string, uint64_t> foreign = repository_->stats().foreign_messages;
   int replicas = config_.repository.stream.replicas;
   for (const jetstream::StreamPtr& stream : repository_->streams()) {
     replicas = std::min(replicas, stream->replicas);
     pb::StreamInfo& listed = *info.add_streams();
     listed.set_name(stream->name);
     listed.set_replicas(static_cast<uint32_t>(stream->replicas));
+    if (const auto met = foreign.find(stream->name); met != foreign.end()) listed.set_foreign_messages(met->second);
   }
   const jetstream::FsyncMode fsync = fsync_mode();
   info.mutable_durability()->set_replicas(static_cast<uint32_t>(replicas));
@@ -208,6 +219,7 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   info.set_max_request_bytes(config_.limits.max_request_size);
   info.set_max_event_bytes(config_.limits.max_event_size);
   info.set_max_state_bytes(config_.limits.max_state_size);
+  if (!embedded.ok()) info.add_warnings(absl::StrCat("the embedded nats-server: ", embedded.message()));
   if (!nats.connected()) info.add_warnings(absl::StrCat("NATS: ", writes_->status().message()));
   if (fsync == jetstream::FsyncMode::kInterval) {
     info.add_warnings("fsync is not `always`: a power cut may lose the last saves that were acknowledged");
@@ -219,8 +231,9 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     info.add_warnings(absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",
                                    ": the loss of a disk may lose data; repository.stream.replicas: 3 needs a cluster"));
   }
-  if (const uint64_t foreign = repository_->stats().foreign_messages; foreign > 0) {
-    info.add_warnings(absl::StrCat("messages that persistd did not write were met ", foreign, " times; see the log"));
+  for (const auto& [stream, count] : foreign) {
+    info.add_warnings(absl::StrCat("stream ", stream, " holds messages that persistd did not write (met: ", count,
+                                   "); the log names them. Allow nobody else to publish there"));
   }
   return info;
 }

@@ -27,6 +27,7 @@ constexpr uint64_t kBlock = jetstream::kSkipLevels[0];
 constexpr size_t kReadAheadBytes = 4u << 20;
 constexpr size_t kLeastReadAhead = 2;
 constexpr size_t kMostReadAhead = 128;
+constexpr size_t kMaxForeignRemembered = 10'000;  // Per stream.
 constexpr size_t kAssumedEventBytes = 4096;  // Until some have been seen.
 // A history may stream for hours; one read of it may not.
 constexpr std::chrono::seconds kReadTimeout{10};
@@ -88,9 +89,7 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   }
   const uint64_t last_sequence = last->sequence;
   if (!jetstream::IsOurs(*last)) {
-    foreign_messages_.fetch_add(1, std::memory_order_relaxed);
-    base::LogWarn("foreign message at the tail of an aggregate",
-                  {{"stream", stream->name}, {"sequence", last_sequence}, {"subject", last->subject}});
+    RememberForeign(*stream, *last);
     co_return co_await HeadBeforeForeignTail(std::move(ref), std::move(stream), last_sequence, deadline);
   }
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
@@ -116,6 +115,24 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   Head head = HeadOf(std::move(stream), std::move(before), last_sequence);
   head.torn_commit_id = std::move(decoded->event.commit_id);
   co_return head;
+}
+
+void History::RememberForeign(const jetstream::Stream& stream, const Message& message) {
+  {
+    base::MutexLock lock(mutex_);
+    std::set<uint64_t>& known = foreign_[stream.name];
+    // Whoever floods a stream with them is noticed anyway.
+    if (known.size() >= kMaxForeignRemembered || !known.insert(message.sequence).second) return;
+  }
+  base::LogWarn("foreign message at the tail of an aggregate",
+                {{"stream", stream.name}, {"sequence", message.sequence}, {"subject", message.subject}});
+}
+
+std::map<std::string, uint64_t> History::foreign_messages() const {
+  base::MutexLock lock(mutex_);
+  std::map<std::string, uint64_t> counts;
+  for (const auto& [stream, sequences] : foreign_) counts[stream] = sequences.size();
+  return counts;
 }
 
 base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::AggregateRef ref, StreamPtr stream,

@@ -3,14 +3,17 @@
 // Only events of complete saves can be reached: pointers step over torn ones, and ReadHead steps back from a torn tail.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/domain/event.h"
 #include "server/jetstream/event_codec.h"
@@ -59,8 +62,8 @@ class History {
   base::Task<absl::StatusOr<uint64_t>> VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
                                                    base::SteadyTime deadline);
 
-  // Messages of others met so far.
-  uint64_t foreign_messages() const { return foreign_messages_.load(std::memory_order_relaxed); }
+  // Messages met so far that are not ours, by stream.
+  std::map<std::string, uint64_t> foreign_messages() const EXCLUDES(mutex_);
 
  private:
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
@@ -70,6 +73,7 @@ class History {
                                                              uint64_t version, uint64_t sequence,
                                                              std::optional<jetstream::Message> message,
                                                              base::SteadyTime deadline);
+  void RememberForeign(const jetstream::Stream& stream, const jetstream::Message& message) EXCLUDES(mutex_);
   base::Task<absl::StatusOr<Head>> HeadBeforeForeignTail(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                          uint64_t foreign_sequence, base::SteadyTime deadline);
   // The sequences of versions first..top.version, ascending.
@@ -82,7 +86,8 @@ class History {
                                                   base::SteadyTime deadline);
 
   Storage* const storage_;
-  std::atomic<uint64_t> foreign_messages_ = 0;
+  mutable base::Mutex mutex_;
+  std::map<std::string, std::set<uint64_t>> foreign_ GUARDED_BY(mutex_);  // Sequences, by stream.
 };
 
 }  // namespace persistd::repository

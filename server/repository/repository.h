@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -118,7 +119,7 @@ struct RepositoryOptions {
 
 // Counts since the start.
 struct RepositoryStats {
-  uint64_t foreign_messages = 0;  // Met while reading, with repetition.
+  std::map<std::string, uint64_t> foreign_messages;  // Met while reading, by stream.
 };
 
 class Repository {

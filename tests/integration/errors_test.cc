@@ -120,6 +120,9 @@ void CheckForeignMessages(World& world) {
   bool warned = false;
   for (const std::string& warning : info.warnings()) warned = warned || absl::StrContains(warning, "did not write");
   CHECK(warned);
+  uint64_t met = 0;
+  for (const pb::StreamInfo& stream : info.streams()) met += stream.foreign_messages();
+  CHECK(met == 1);
 }
 
 void CheckCorruptData(World& world) {
