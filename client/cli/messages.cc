@@ -69,13 +69,32 @@ std::string MapPayload(absl::string_view holder, std::string (*rewrite)(absl::st
 std::string ShowPayload(absl::string_view holder) { return MapPayload(holder, ShowJson); }
 std::string HidePayload(absl::string_view holder) { return MapPayload(holder, HideJson); }
 
+// protobuf escapes < and > for the sake of web pages, which makes subjects unreadable and unfit for copying.
+std::string UnescapeAngles(absl::string_view json) {
+  std::string text;
+  text.reserve(json.size());
+  while (!json.empty()) {
+    const bool escape = json[0] == '\\';
+    if (escape && (absl::StartsWith(json, "\\u003c") || absl::StartsWith(json, "\\u003e"))) {
+      text.push_back(json[5] == 'c' ? '<' : '>');
+      json.remove_prefix(6);
+      continue;
+    }
+    // Another escape is copied with what it escapes: in \\u003c nothing but the backslash is escaped.
+    const absl::string_view piece = json.substr(0, escape ? 2 : 1);
+    absl::StrAppend(&text, piece);
+    json.remove_prefix(piece.size());
+  }
+  return text;
+}
+
 absl::StatusOr<std::string> Print(const google::protobuf::Message& message) {
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(message, &json);
   if (!status.ok()) {
     return absl::DataLossError(absl::StrCat("the answer cannot be shown as JSON: ", std::string(status.message())));
   }
-  return json;
+  return UnescapeAngles(json);
 }
 
 }  // namespace

@@ -50,6 +50,16 @@ TEST_CASE("Payloads of a loaded state and its events are shown, look-alikes are 
         R"("events":[{"version":"3","payload":{"contentType":"application/json","json":[1]}}]})");
 }
 
+TEST_CASE("Angles are shown as they are, and a backslash before such an escape is none", "[cli]") {
+  pb::RecordedEvent event;
+  event.set_subject("a.>");
+  event.set_type(R"(<\u003e\u003c)");
+  event.set_commit_id("\"<");
+  *event.mutable_payload() = client::JsonPayload(R"("\u003e")");
+  CHECK(*ToJson(event) ==
+        R"({"type":"<\\u003e\\u003c","payload":{"contentType":"application/json","json":"\u003e"},"commitId":"\"<","subject":"a.>"})");
+}
+
 TEST_CASE("JSON of a SaveRequest is sent byte for byte", "[cli]") {
   const auto request = SaveRequestFromJson(R"({
     "ref": {"context": "sales", "aggregate": "order", "entityId": "4\u00fc"},
