@@ -70,8 +70,6 @@ std::string Advice(const absl::Status& status, const std::optional<pb::ErrorDeta
       return "try again when NATS and the daemon are back";
     case pb::ERROR_REASON_CORRUPT_DATA:
       return "an operator must restore the data from a backup";
-    case pb::ERROR_REASON_DEADLINE_EXCEEDED:
-      return "allow more time with --timeout";
     case pb::ERROR_REASON_INTERNAL:
       return "this is a defect: report it with the daemon's log";
     default:

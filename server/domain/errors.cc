@@ -141,8 +141,9 @@ absl::Status StorageFull(absl::string_view what, const std::optional<LimitExceed
               absl::StrCat(what, "; nothing of this request was stored, an operator must make room"), detail);
 }
 
-absl::Status Overloaded(absl::string_view what) {
+absl::Status Overloaded(absl::string_view what, const std::optional<LimitExceeded>& limit) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_OVERLOADED, /*retryable=*/true);
+  if (limit.has_value()) SetLimit(*limit, detail);
   detail.mutable_retry_delay()->set_seconds(kOverloadRetrySeconds);
   return Make(absl::StatusCode::kResourceExhausted, absl::StrCat(what, "; retry in a second"), detail);
 }
@@ -196,11 +197,6 @@ absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::stri
   detail.mutable_data_loss()->set_description(std::string(what));
   return Make(absl::StatusCode::kDataLoss, absl::StrCat("stream ", stream, ", sequence ", sequence, ": ", what),
               detail);
-}
-
-absl::Status DeadlineExceeded(absl::string_view what) {
-  return Make(absl::StatusCode::kDeadlineExceeded, what,
-              Detail(pb::ERROR_REASON_DEADLINE_EXCEEDED, /*retryable=*/true));
 }
 
 absl::Status Internal(absl::string_view what) {

@@ -40,9 +40,9 @@ struct LimitExceeded {
   std::string config_key;  // Empty: fixed.
 };
 absl::Status TooLarge(const LimitExceeded& limit, absl::string_view advice);
-// `limit` where one is known.
+// These two: `limit` where one is known.
 absl::Status StorageFull(absl::string_view what, const std::optional<LimitExceeded>& limit = std::nullopt);
-absl::Status Overloaded(absl::string_view what);
+absl::Status Overloaded(absl::string_view what, const std::optional<LimitExceeded>& limit = std::nullopt);
 absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, uint64_t sequence);
 absl::Status TypeNotDeclared(const AggregateRef& ref);
 absl::Status StorageUnsuitable(absl::string_view what);
@@ -50,7 +50,6 @@ absl::Status NatsUnavailable(absl::string_view what);
 absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why);
 absl::Status ShuttingDown();
 absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
-absl::Status DeadlineExceeded(absl::string_view what);
 absl::Status Internal(absl::string_view what);
 
 }  // namespace persistd::domain

@@ -54,11 +54,8 @@ base::Task<absl::StatusOr<ApiAnswer>> CallApi(Connection& connection, std::strin
   co_return ParseApiAnswer(message->data);
 }
 
-absl::Status ReadError(const absl::Status& status, absl::string_view what, base::SteadyTime deadline) {
+absl::Status ReadError(const absl::Status& status, absl::string_view what) {
   if (domain::GetErrorDetail(status).has_value()) return status;
-  if (absl::IsUnknown(status) && base::Clock::System().SteadyNow() >= deadline) {
-    return domain::DeadlineExceeded(absl::StrCat(what, ": ", status.message()));
-  }
   return domain::NatsUnavailable(absl::StrCat(what, ": ", status.message()));
 }
 

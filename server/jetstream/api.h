@@ -50,6 +50,6 @@ base::Task<absl::StatusOr<ApiAnswer>> CallApi(Connection& connection, std::strin
                                               base::SteadyTime deadline);
 
 // What a caller sees when a read or an API call got no answer: `status` comes from Connection::Request.
-absl::Status ReadError(const absl::Status& status, absl::string_view what, base::SteadyTime deadline);
+absl::Status ReadError(const absl::Status& status, absl::string_view what);
 
 }  // namespace persistd::jetstream

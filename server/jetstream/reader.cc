@@ -81,7 +81,7 @@ base::Future<absl::StatusOr<Message>> Reader::Start(const std::string& stream, s
 }
 
 absl::StatusOr<std::optional<Message>> Reader::Finish(absl::StatusOr<Message> answer, const std::string& stream,
-                                                      ReadFrom from, base::SteadyTime deadline) {
+                                                      ReadFrom from) {
   absl::Status failed = answer.status();
   if (answer.ok()) {
     absl::StatusOr<std::optional<Message>> message =
@@ -89,7 +89,7 @@ absl::StatusOr<std::optional<Message>> Reader::Finish(absl::StatusOr<Message> an
     if (message.ok()) return message;
     failed = message.status();
   }
-  return ReadError(failed, absl::StrCat("reading stream ", stream), deadline);
+  return ReadError(failed, absl::StrCat("reading stream ", stream));
 }
 
 base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
@@ -97,9 +97,8 @@ base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream
   return Start(stream, absl::StrCat("{\"seq\":", sequence, "}"), ReadFrom::kAnyReplica, deadline);
 }
 
-absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
-                                                         base::SteadyTime deadline) {
-  return Finish(std::move(answer), stream, ReadFrom::kAnyReplica, deadline);
+absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream) {
+  return Finish(std::move(answer), stream, ReadFrom::kAnyReplica);
 }
 
 base::Future<absl::StatusOr<Message>> Reader::StartLast(const std::string& stream, const std::string& filter,
@@ -108,14 +107,14 @@ base::Future<absl::StatusOr<Message>> Reader::StartLast(const std::string& strea
 }
 
 absl::StatusOr<std::optional<Message>> Reader::FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
-                                                          ReadFrom from, base::SteadyTime deadline) {
-  return Finish(std::move(answer), stream, from, deadline);
+                                                          ReadFrom from) {
+  return Finish(std::move(answer), stream, from);
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Ask(std::string stream, std::string query, ReadFrom from,
                                                                base::SteadyTime deadline) {
   absl::StatusOr<Message> answer = co_await Start(stream, std::move(query), from, deadline);
-  co_return Finish(std::move(answer), stream, from, deadline);
+  co_return Finish(std::move(answer), stream, from);
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Get(std::string stream, uint64_t sequence, ReadFrom from,

@@ -26,14 +26,13 @@ class Reader {
   base::Future<absl::StatusOr<Message>> StartGet(const std::string& stream, uint64_t sequence,
                                                  base::SteadyTime deadline);
   // nullopt: there is no such message (on the replica that answered).
-  absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
-                                                   base::SteadyTime deadline);
+  absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream);
 
   // The same for the last message whose subject matches `filter`.
   base::Future<absl::StatusOr<Message>> StartLast(const std::string& stream, const std::string& filter, ReadFrom from,
                                                   base::SteadyTime deadline);
   absl::StatusOr<std::optional<Message>> FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
-                                                    ReadFrom from, base::SteadyTime deadline);
+                                                    ReadFrom from);
 
   base::Task<absl::StatusOr<std::optional<Message>>> Get(std::string stream, uint64_t sequence, ReadFrom from,
                                                          base::SteadyTime deadline);
@@ -49,7 +48,7 @@ class Reader {
   base::Future<absl::StatusOr<Message>> Start(const std::string& stream, std::string query, ReadFrom from,
                                               base::SteadyTime deadline);
   absl::StatusOr<std::optional<Message>> Finish(absl::StatusOr<Message> answer, const std::string& stream,
-                                                ReadFrom from, base::SteadyTime deadline);
+                                                ReadFrom from);
   base::Task<absl::StatusOr<std::optional<Message>>> Ask(std::string stream, std::string query, ReadFrom from,
                                                          base::SteadyTime deadline);
 

@@ -121,7 +121,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::Stead
   const uint64_t connection = connection_->connects();
   absl::StatusOr<ApiAnswer> answer =
       co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", spec.name), "", deadline);
-  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", spec.name), deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", spec.name));
   if (answer->error.has_value()) {
     if (answer->error->err_code == kErrStreamNotFound) {
       if (spec.kind == StreamKind::kEvents) CO_RETURN_IF_ERROR(co_await CheckSubjectsFree(spec, deadline));
@@ -145,7 +145,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
   const uint64_t connection = connection_->connects();
   absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.CREATE.", spec.name),
                                                       CreateRequest(spec).dump(), deadline);
-  if (!answer.ok()) co_return ReadError(answer.status(), what, deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), what);
   if (!answer->error.has_value()) {
     base::LogInfo("stream created", {{"stream", spec.name}, {"replicas", spec.replicas}});
     co_return CheckAndRemember(answer->body, spec, connection);
@@ -175,7 +175,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
 base::Task<absl::Status> Streams::CheckSubjectsFree(StreamSpec spec, base::SteadyTime deadline) {
   const std::string body = json{{"subject", spec.subjects}}.dump();
   absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body, deadline);
-  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for ", spec.subjects), deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for ", spec.subjects));
   const auto names = answer->body.find("streams");
   if (names == answer->body.end() || !names->is_array() || names->empty()) co_return absl::OkStatus();
   // Another daemon may have made the stream just now.
@@ -189,7 +189,7 @@ base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline)
   while (true) {
     const std::string body = absl::StrCat("{\"offset\":", offset, "}");
     absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body, deadline);
-    if (!answer.ok()) co_return ReadError(answer.status(), "counting streams", deadline);
+    if (!answer.ok()) co_return ReadError(answer.status(), "counting streams");
     const auto names = answer->body.find("streams");
     if (names == answer->body.end() || !names->is_array() || names->empty()) break;
     for (const json& name : *names) {

@@ -92,7 +92,8 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
   co_return found;
 }
 
-absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored) {
+absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored,
+                              const jetstream::AggregateLabels& labels) {
   const auto reused = [&command](absl::string_view difference) {
     return domain::RequestIdReused(command.ref, command.request_id, difference);
   };
@@ -110,6 +111,9 @@ absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Even
                       (!asked.has_time || asked.event.time == before.time);
     if (!same) return reused(absl::StrCat("events[", i, "] differs"));
   }
+  // A save without labels keeps those of the save before it, which cannot be told from labels of its own.
+  if (command.tags.has_value() && *command.tags != labels.tags) return reused("the tags differ");
+  if (command.metadata.has_value() && *command.metadata != labels.metadata) return reused("the metadata differs");
   return absl::OkStatus();
 }
 

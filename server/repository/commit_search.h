@@ -18,6 +18,7 @@ namespace persistd::repository {
 class CommitSearch {
  public:
   // A save whose UUIDv7 request id was made at T may have been recorded from T less this on, by another machine's clock.
+  // How far the clock that made a UUIDv7 may be ahead of the clock that recorded its save; the saver holds callers to it.
   static constexpr std::chrono::minutes kClockSkew{5};
   // How many events are searched for an id that carries no time.
   static constexpr uint64_t kSearchedEvents = 1000;
@@ -49,7 +50,9 @@ class CommitSearch {
   History* const history_;
 };
 
-// OK when the stored events are those that `command` asks to save; otherwise REQUEST_ID_REUSED.
-absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored);
+// OK when the stored events, and the labels stored with them, are those that `command` asks to save; otherwise
+// REQUEST_ID_REUSED.
+absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored,
+                              const jetstream::AggregateLabels& labels);
 
 }  // namespace persistd::repository

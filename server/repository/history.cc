@@ -241,7 +241,7 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
     under_way.pop_front();
     absl::StatusOr<Message> answer = co_await next.answer;
     CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                        storage_->reader().FinishGet(std::move(answer), stream->name, next.deadline));
+                        storage_->reader().FinishGet(std::move(answer), stream->name));
     if (message.has_value()) {
       ++seen_events;
       seen_bytes += message->data.size();

@@ -133,7 +133,7 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::Save(SaveCommand command,
     state.recorded_time = commit.head.recorded_time;
     const bool fresh = commit.first_version == 1 && !commit.deduplicated;
     result.info.state_schema_version = state.schema_version;
-    result.state = co_await states_.Write(std::move(state), fresh, deadline);
+    CO_ASSIGN_OR_RETURN(result.state, co_await states_.Write(std::move(state), fresh, deadline));
     if (result.state != StateResult::kWritten) result.info.state_schema_version = 0;
   }
   co_return result;
@@ -171,11 +171,11 @@ base::Task<absl::StatusOr<RepositoryImpl::HeadAndState>> RepositoryImpl::ReadHea
                                        deadline);
     absl::StatusOr<Message> answer = co_await last_state;
     CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                        reader.FinishLast(std::move(answer), states->name, jetstream::ReadFrom::kAnyReplica, deadline));
+                        reader.FinishLast(std::move(answer), states->name, jetstream::ReadFrom::kAnyReplica));
     CO_ASSIGN_OR_RETURN(read.state, states_.Decode(*states, std::move(message)));
   }
   absl::StatusOr<Message> answer = co_await last_event;
-  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishLast(std::move(answer), events->name, from, deadline));
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishLast(std::move(answer), events->name, from));
   CO_ASSIGN_OR_RETURN(read.head, co_await history_.HeadFrom(ref, events, std::move(message), deadline));
   // A state is written after its events, so one ahead of the head was written while these two were read.
   for (int reads = 1; reads < kMaxHeadReads && read.state.has_value() && read.state->version > read.head.version;

@@ -43,8 +43,7 @@ absl::Status Conflict(const SaveCommand& command, uint64_t actual) {
 
 // True for errors that say that nothing of the save is stored, or will be.
 bool PromisesNotStored(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsDeadlineExceeded(status) ||
-         absl::IsFailedPrecondition(status);
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsFailedPrecondition(status);
 }
 
 size_t HeadBytes(const Head& head) {
@@ -202,7 +201,7 @@ base::Task<absl::StatusOr<std::optional<Commit>>> Saver::FindEarlier(Attempt& at
   }
   if (!first_version.has_value()) co_return std::nullopt;
   CO_ASSIGN_OR_RETURN(Commit commit, co_await CommitFound(attempt, *first_version));
-  CO_RETURN_IF_ERROR(CheckSameContent(command, commit.events));
+  CO_RETURN_IF_ERROR(CheckSameContent(command, commit.events, commit.head.labels));
   Remember(command.ref, attempt.known);
   co_return commit;
 }
@@ -250,6 +249,17 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
   prepared.labels.metadata = command.metadata.value_or(head.labels.metadata);
   // Recorded times never go down within an aggregate, whatever the clocks of the daemons say.
   const base::WallTime recorded = std::max(clock_->WallNow(), head.recorded_time);
+  if (const std::optional<base::WallTime> made = base::UuidV7Time(command.request_id);
+      made.has_value() && *made > recorded + CommitSearch::kClockSkew &&
+      command.expectation.kind != Expectation::Kind::kExact) {
+    return domain::InvalidField(
+        "request_id",
+        absl::StrCat("is a UUIDv7 of a time that is ", std::chrono::ceil<std::chrono::seconds>(*made - recorded).count(),
+                     " s ahead of the daemon's clock; at most ",
+                     std::chrono::seconds(CommitSearch::kClockSkew).count(),
+                     " s are allowed without expected_version, or a repeated save would not be recognised: correct the "
+                     "clock of the client (or of the daemon)"));
+  }
   const size_t count = command.events.size();
   PlacePointers pointers;
   if (head.version > 0) {
@@ -292,7 +302,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   const Head head = attempt.known.head;  // What these messages continue, to the end.
   Settled settled;
   Backoff backoff;
-  absl::Status last_error = domain::DeadlineExceeded("the deadline passed before the events were sent");
+  absl::Status last_error = domain::NatsUnavailable("the call's time was over before the events were sent");
   while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
     jetstream::ExpectedLast expected;
     expected.filter = domain::EventFilter(command.ref);

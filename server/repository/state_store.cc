@@ -49,7 +49,7 @@ base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existin
   co_return head.version >= existing.version;
 }
 
-base::Task<StateResult> StateStore::Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline) {
   const jetstream::OutgoingMessage message = jetstream::EncodeState(state);
   const std::string filter = domain::StateFilter(state.ref);
   Backoff backoff;
@@ -78,6 +78,9 @@ base::Task<StateResult> StateStore::Write(domain::StateRecord state, bool fresh,
         }
         // Written by an earlier attempt of this save.
         if (existing->version == state.version && existing->commit_id == state.commit_id) {
+          if (existing->payload != state.payload || existing->schema_version != state.schema_version) {
+            co_return domain::RequestIdReused(state.ref, state.commit_id, "the state differs");
+          }
           co_return StateResult::kWritten;
         }
       }

@@ -23,8 +23,9 @@ class StateStore {
       : storage_(storage), history_(history), executor_(executor) {}
 
   // Writes the state of `state.version`, which is stored. fresh: the aggregate had no earlier version, so most likely
-  // there is no state yet. Never fails: kPending says that it could not be written, or that this is not known.
-  base::Task<StateResult> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
+  // there is no state yet. kPending says that it could not be written, or that this is not known. The only error is
+  // REQUEST_ID_REUSED: this save has written another state.
+  base::Task<absl::StatusOr<StateResult>> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
 
   // What an answer from the state stream holds.
   absl::StatusOr<std::optional<domain::StateRecord>> Decode(const jetstream::Stream& stream,

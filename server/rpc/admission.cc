@@ -14,7 +14,11 @@ absl::Status Admission::Enter() {
     }
     if (closed_) return domain::ShuttingDown();
   }
-  return domain::Overloaded(absl::StrCat(max_running_, " calls are running already (limits.max_concurrent_calls)"));
+  const uint64_t limit = static_cast<uint64_t>(max_running_);
+  return domain::Overloaded(
+      absl::StrCat(limit, " calls are running already (limits.max_concurrent_calls)"),
+      domain::LimitExceeded{
+          .name = "running calls", .limit = limit, .value = limit + 1, .config_key = "limits.max_concurrent_calls"});
 }
 
 void Admission::Leave() {

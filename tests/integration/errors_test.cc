@@ -197,7 +197,7 @@ void CheckNatsTrouble(World& world) {
                                         {pb::ERROR_REASON_OUTCOME_UNKNOWN, StatusCode::kUnavailable, true});
   CheckRef(unknown, ref);
   Check(world.api().Load(ref, {.timeout = 1500ms}).status(),
-        {pb::ERROR_REASON_DEADLINE_EXCEEDED, StatusCode::kDeadlineExceeded, true});
+        {pb::ERROR_REASON_NATS_UNAVAILABLE, StatusCode::kUnavailable, true});
   world.nats().Resume();
 
   world.nats().Kill9();

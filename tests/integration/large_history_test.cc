@@ -101,7 +101,9 @@ TEST_CASE("100,000 events stream in both directions in bounded memory, also past
 
   const uint64_t peak = MemoryKiB(daemon->pid(), "VmHWM");
   INFO("memory before " << before << " KiB, at most " << peak << " KiB");
+#ifndef __SANITIZE_ADDRESS__  // It keeps what was freed for a while.
   CHECK(peak - before < kMaxGrowthKiB);
+#endif
 }
 
 TEST_CASE("Parts of a long history come without reading what lies outside", "[history]") {

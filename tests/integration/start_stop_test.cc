@@ -134,7 +134,7 @@ TEST_CASE("SIGTERM lets a running save finish: it is acknowledged and stored", "
     auto save = std::async(std::launch::async, [&] { return daemon.api.Save(SaveOf(Order("1"), 1, 1, "{}")); });
     // The save is under way once the daemon has sent it, which nobody tells; a load that waits behind it is one more
     // running call.
-    CHECK(ReasonOf(daemon.api.Load(Order("1"), {.timeout = 500ms}).status()) == pb::ERROR_REASON_DEADLINE_EXCEEDED);
+    CHECK(ReasonOf(daemon.api.Load(Order("1"), {.timeout = 500ms}).status()) == pb::ERROR_REASON_NATS_UNAVAILABLE);
     daemon.process.Signal(SIGTERM);
     REQUIRE(daemon.api.WaitUntilServing(false));
     nats->Resume();

@@ -196,8 +196,7 @@ def from_rpc_error(rpc_error: grpc.RpcError, *, is_save: bool = False) -> Persis
     detail = _detail_of(rpc_error)
     if detail is not None and detail.reason:
         unknown = detail.reason == errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN
-        if is_save and detail.reason in (errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_INTERNAL):
-            unknown = True
+        unknown |= is_save and detail.reason == errors_pb2.ERROR_REASON_INTERNAL
     else:
         unknown = is_save and code in _UNANSWERED
     kind = _BY_REASON.get(detail.reason if detail else 0) or _BY_CODE.get(code, PersistdError)

@@ -233,7 +233,6 @@ class ErrorTest(ClientTestCase):
             (code.FAILED_PRECONDITION, "TYPE_NOT_DECLARED", persistd.FailedPrecondition),
             (code.FAILED_PRECONDITION, "STORAGE_UNSUITABLE", persistd.FailedPrecondition),
             (code.DATA_LOSS, "CORRUPT_DATA", persistd.DataLoss),
-            (code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", persistd.DeadlineExceeded),
             (code.INTERNAL, "INTERNAL", persistd.PersistdError),
         ):
             with self.subTest(reason=reason):

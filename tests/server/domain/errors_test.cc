@@ -83,8 +83,6 @@ std::vector<Case> Cases() {
        "the daemon is stopping; nothing was stored, retry is safe"},
       {CorruptData("S", 7, "header ce-id is missing"), StatusCode::kDataLoss, pb::ERROR_REASON_CORRUPT_DATA, false,
        "stream S, sequence 7: header ce-id is missing"},
-      {DeadlineExceeded("reading stream S"), StatusCode::kDeadlineExceeded, pb::ERROR_REASON_DEADLINE_EXCEEDED, true,
-       "reading stream S"},
       {Internal("a defect"), StatusCode::kInternal, pb::ERROR_REASON_INTERNAL, false, "a defect"},
   };
 }

@@ -38,7 +38,6 @@ const std::map<pb::ErrorReason, absl::Status>& Samples() {
       {pb::ERROR_REASON_OUTCOME_UNKNOWN, domain::OutcomeUnknown(kRef, "timeout")},
       {pb::ERROR_REASON_SHUTTING_DOWN, domain::ShuttingDown()},
       {pb::ERROR_REASON_CORRUPT_DATA, domain::CorruptData("S", 1, "gone")},
-      {pb::ERROR_REASON_DEADLINE_EXCEEDED, domain::DeadlineExceeded("too slow")},
       {pb::ERROR_REASON_INTERNAL, domain::Internal("a defect")},
   };
   return samples;
