@@ -11,7 +11,7 @@ namespace persistd::cli {
 namespace {
 
 namespace pb = cim::persistence::v1;
-using Catch::Matchers::Contains;
+using testing::ContainsText;
 using ::persistd::testing::DaemonError;
 using ::persistd::testing::FakeServer;
 
@@ -106,14 +106,14 @@ TEST_CASE_METHOD(Fixture, "Fields, limits and lost data are named", "[cli]") {
   };
   detail.mutable_field_violation()->set_field("ref.context");
   detail.mutable_field_violation()->set_description("must not be empty");
-  CHECK_THAT(Persistctl({"load", "a/b/c"}).err, Contains("field: ref.context: must not be empty"));
+  CHECK_THAT(Persistctl({"load", "a/b/c"}).err, ContainsText("field: ref.context: must not be empty"));
 
   detail.mutable_limit()->set_name("events[0].payload");
   detail.mutable_limit()->set_value(9);
   detail.mutable_limit()->set_limit(8);
   detail.mutable_limit()->set_config_key("limits.max_event_size");
   CHECK_THAT(Persistctl({"load", "a/b/c"}).err,
-             Contains("limit: events[0].payload is 9, at most 8 (set by limits.max_event_size)"));
+             ContainsText("limit: events[0].payload is 9, at most 8 (set by limits.max_event_size)"));
 
   detail.mutable_data_loss()->set_stream("S");
   detail.mutable_data_loss()->set_sequence(7);
@@ -123,9 +123,9 @@ TEST_CASE_METHOD(Fixture, "Fields, limits and lost data are named", "[cli]") {
   detail.set_deleted(true);
   detail.mutable_retry_delay()->set_seconds(2);
   const std::string text = Persistctl({"load", "a/b/c"}).err;
-  CHECK_THAT(text, Contains("where: stream S, sequence 7: torn\n  expected cid: bafy1\n  actual cid: bafy2\n"));
-  CHECK_THAT(text, Contains("deleted: yes"));
-  CHECK_THAT(text, Contains("retry after: 2s"));
+  CHECK_THAT(text, ContainsText("where: stream S, sequence 7: torn\n  expected cid: bafy1\n  actual cid: bafy2\n"));
+  CHECK_THAT(text, ContainsText("deleted: yes"));
+  CHECK_THAT(text, ContainsText("retry after: 2s"));
 }
 
 TEST_CASE_METHOD(Fixture, "A save with an unknown outcome says how to settle it", "[cli]") {
@@ -134,8 +134,8 @@ TEST_CASE_METHOD(Fixture, "A save with an unknown outcome says how to settle it"
   };
   const Result result = Persistctl({"save", "a/b/c", "--event", "e", "--request-id", "my-id", "--timeout", "20ms"});
   CHECK(result.code == 1);
-  CHECK_THAT(result.err, Contains("outcome: unknown"));
-  CHECK_THAT(result.err, Contains("--request-id my-id"));
+  CHECK_THAT(result.err, ContainsText("outcome: unknown"));
+  CHECK_THAT(result.err, ContainsText("--request-id my-id"));
 }
 
 TEST_CASE_METHOD(Fixture, "load prints the state with its exact numbers", "[cli]") {
@@ -147,8 +147,8 @@ TEST_CASE_METHOD(Fixture, "load prints the state with its exact numbers", "[cli]
   };
   const Result result = Persistctl({"load", "sales/order/42"});
   CHECK(result.code == 0);
-  CHECK_THAT(result.out, Contains("\"total\": 9007199254740993,\n"));
-  CHECK_THAT(result.out, Contains("\"rate\": 0.10\n"));
+  CHECK_THAT(result.out, ContainsText("\"total\": 9007199254740993,\n"));
+  CHECK_THAT(result.out, ContainsText("\"rate\": 0.10\n"));
   CHECK(nlohmann::json::accept(result.out));
 }
 
@@ -157,7 +157,7 @@ TEST_CASE_METHOD(Fixture, "load with a version asks for the past", "[cli]") {
     response.mutable_metadata()->set_version(request.version());
     return grpc::Status::OK;
   };
-  CHECK_THAT(Persistctl({"load", "a/b/c", "--version", "4"}).out, Contains("\"version\": \"4\""));
+  CHECK_THAT(Persistctl({"load", "a/b/c", "--version", "4"}).out, ContainsText("\"version\": \"4\""));
 }
 
 TEST_CASE_METHOD(Fixture, "history prints one JSON document a line and stops at the limit", "[cli]") {
@@ -198,7 +198,7 @@ TEST_CASE_METHOD(Fixture, "A history that fails half-way keeps what was printed 
   const Result result = Persistctl({"history", "a/b/c"});
   CHECK(result.code == 1);
   CHECK(result.out == "{\"version\":\"1\"}\n");
-  CHECK_THAT(result.err, Contains("DATA_LOSS (CORRUPT_DATA)"));
+  CHECK_THAT(result.err, ContainsText("DATA_LOSS (CORRUPT_DATA)"));
 }
 
 TEST_CASE_METHOD(Fixture, "info prints what the daemon tells about itself", "[cli]") {
@@ -218,8 +218,8 @@ TEST_CASE_METHOD(Fixture, "info prints what the daemon tells about itself", "[cl
 TEST_CASE_METHOD(Fixture, "A daemon that is not there is reported with advice", "[cli]") {
   const Result result = Persistctl({"info", "--address", "unix-abstract:persistd-nobody", "--timeout", "50ms"});
   CHECK(result.code == 1);
-  CHECK_THAT(result.err, Contains("persistctl: info failed"));
-  CHECK_THAT(result.err, Contains("advice: "));
+  CHECK_THAT(result.err, ContainsText("persistctl: info failed"));
+  CHECK_THAT(result.err, ContainsText("advice: "));
 }
 
 TEST_CASE_METHOD(Fixture, "An output that cannot be written is a failure", "[cli]") {
@@ -233,15 +233,15 @@ TEST_CASE_METHOD(Fixture, "An output that cannot be written is a failure", "[cli
   const auto no_environment = [](const char*) -> const char* { return nullptr; };
   CHECK(Run({"info", "--address", server.address()}, {.in = in, .out = out, .err = err, .getenv = no_environment}) ==
         1);
-  CHECK_THAT(err.str(), Contains("cannot write the output"));
+  CHECK_THAT(err.str(), ContainsText("cannot write the output"));
 }
 
 TEST_CASE_METHOD(Fixture, "Help is printed for persistctl and each command", "[cli]") {
-  CHECK_THAT(Persistctl({"--help"}).out, Contains("commands:"));
+  CHECK_THAT(Persistctl({"--help"}).out, ContainsText("commands:"));
   for (const char* const name : {"save", "load", "history", "info"}) {
     const Result result = Persistctl({name, "--help"});
     CHECK(result.code == 0);
-    CHECK_THAT(result.out, Contains(std::string("usage: persistctl ") + name) && Contains("examples:"));
+    CHECK_THAT(result.out, ContainsText(std::string("usage: persistctl ") + name) && ContainsText("examples:"));
     CHECK(Persistctl({"help", name}).out == result.out);
     CHECK(Persistctl({"-h", name}).out == result.out);
   }
@@ -265,7 +265,7 @@ TEST_CASE_METHOD(Fixture, "A command typed wrongly exits with 2 and points to th
     CAPTURE(args);
     CHECK(result.code == 2);
     CHECK(result.out.empty());
-    CHECK_THAT(result.err, Contains("--help"));
+    CHECK_THAT(result.err, ContainsText("--help"));
   }
 }
 

@@ -102,7 +102,7 @@ TEST_CASE("A status without a reason is a defect and tells nothing but an id") {
     const grpc::Status wire = ToGrpcStatus(status);
     CHECK(wire.error_code() == grpc::StatusCode::INTERNAL);
     CHECK(wire.error_message().find("secret") == std::string::npos);
-    CHECK_THAT(wire.error_message(), Catch::Contains("log"));
+    CHECK_THAT(wire.error_message(), testing::ContainsText("log"));
     CHECK(DetailOf(wire).value().reason() == pb::ERROR_REASON_INTERNAL);
   }
 }

@@ -145,11 +145,11 @@ std::string Reflect(const RpcServer& server, const std::string& field, const std
 TEST_CASE("Reflection lists the services and describes them, health and error details") {
   RpcServer server(OneService());
   const std::string services = Reflect(server, "list_services", "");
-  CHECK_THAT(services, Catch::Contains(kService) && Catch::Contains("grpc.health.v1.Health"));
-  CHECK_THAT(Reflect(server, "file_containing_symbol", kService), Catch::Contains("SaveRequest"));
-  CHECK_THAT(Reflect(server, "file_containing_symbol", "grpc.health.v1.Health"), Catch::Contains("HealthCheckRequest"));
+  CHECK_THAT(services, testing::ContainsText(kService) && testing::ContainsText("grpc.health.v1.Health"));
+  CHECK_THAT(Reflect(server, "file_containing_symbol", kService), testing::ContainsText("SaveRequest"));
+  CHECK_THAT(Reflect(server, "file_containing_symbol", "grpc.health.v1.Health"), testing::ContainsText("HealthCheckRequest"));
   CHECK_THAT(Reflect(server, "file_containing_symbol", "cim.persistence.v1.ErrorDetail"),
-             Catch::Contains("VersionConflict"));
+             testing::ContainsText("VersionConflict"));
 }
 
 }  // namespace
