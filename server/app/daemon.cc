@@ -21,8 +21,6 @@ namespace pb = cim::persistence::v1;
 constexpr int kDurableReplicas = 3;
 // A daemon that was just killed needs a moment until the system has closed its files.
 constexpr std::chrono::seconds kLockPatience{2};
-// Calls that are cut off at the end of the grace still answer their callers.
-constexpr std::chrono::milliseconds kAnswerTime{200};
 
 constexpr const char* kFeatures[] = {"save", "load", "history", "get_at_version", "get_metadata", "idempotent_save"};
 
@@ -159,13 +157,10 @@ void Daemon::Stop() {
   if (server_ != nullptr) {
     base::LogInfo("stopping", {{"grace_ms", config_.server.shutdown_grace.count()}});
     // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
-    const base::SteadyTime cut_off = clock_->SteadyNow() + config_.server.shutdown_grace + kAnswerTime;
-    const base::Executor::TimerId timer = executor_.RunAt(cut_off, [this] {
+    server_->Shutdown(config_.server.shutdown_grace, [this] {
       writes_->Close();
       if (reads_ != nullptr) reads_->Close();
     });
-    server_->Shutdown(config_.server.shutdown_grace);
-    executor_.Cancel(timer);
   }
   writes_->Stop();
   if (reads_ != nullptr) reads_->Stop();

@@ -176,12 +176,13 @@ absl::Status NatsUnavailable(absl::string_view what) {
               Detail(pb::ERROR_REASON_NATS_UNAVAILABLE, /*retryable=*/true));
 }
 
-absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why) {
-  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_OUTCOME_UNKNOWN, /*retryable=*/true);
+absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool repeatable) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_OUTCOME_UNKNOWN, /*retryable=*/repeatable);
   SetRef(ref, detail);
   return Make(absl::StatusCode::kUnavailable,
-              absl::StrCat("whether the save of ", Name(ref), " is stored is not known (", why,
-                           "); repeat it with the same request_id"),
+              absl::StrCat("whether the save of ", Name(ref), " is stored is not known (", why, "); ",
+                           repeatable ? "repeat it with the same request_id"
+                                      : "it had no request_id, so look at the aggregate before you save it again"),
               detail);
 }
 

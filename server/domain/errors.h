@@ -47,7 +47,8 @@ absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, u
 absl::Status TypeNotDeclared(const AggregateRef& ref);
 absl::Status StorageUnsuitable(absl::string_view what);
 absl::Status NatsUnavailable(absl::string_view what);
-absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why);
+// repeatable: the caller has the request_id, so a repeat is recognised.
+absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool repeatable = true);
 absl::Status ShuttingDown();
 absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
 absl::Status Internal(absl::string_view what);

@@ -6,8 +6,11 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/logging.h"
 #include "server/base/mutex.h"
 #include "server/base/status_macros.h"
 #include "server/jetstream/nkey.h"
@@ -18,7 +21,7 @@ namespace {
 // Requests of SyncRequest use this number; those of Connection count up from 1.
 constexpr uint64_t kSyncToken = ~uint64_t{0};
 // A server that does not read for so long is as good as gone.
-constexpr int64_t kWriteDeadlineMs = 10'000;
+constexpr int64_t kWriteDeadlineMs = 3'000;
 constexpr int kMaxPingsOut = 2;
 constexpr uint32_t kFirstSafeTlsVersion = 0x030B00;
 
@@ -46,6 +49,18 @@ using MsgPtr = std::unique_ptr<natsMsg, MsgDeleter>;
       return NatsError(nats_status_, what);                                \
     }                                                                      \
   } while (false)
+
+// What the server last complained about, if it was about permissions; else empty. It does not answer such requests.
+std::string PermissionsViolation(natsConnection* connection) {
+  const char* text = nullptr;
+  if (natsConnection_GetLastError(connection, &text) == NATS_OK || text == nullptr) return "";
+  return absl::StrContains(absl::AsciiStrToLower(text), "permissions violation") ? text : "";
+}
+
+void LogServerError(natsConnection* connection, natsSubscription*, natsStatus status, void*) {
+  const std::string violation = PermissionsViolation(connection);
+  base::LogWarn("NATS reports an error", {{"error", violation.empty() ? natsStatus_GetText(status) : violation}});
+}
 
 absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
   natsOptions* raw = nullptr;
@@ -99,6 +114,7 @@ absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
   RETURN_IF_NATS_ERROR(natsOptions_SetMaxPingsOut(raw, kMaxPingsOut), "setting the ping limit");
   RETURN_IF_NATS_ERROR(natsOptions_SetWriteDeadline(raw, kWriteDeadlineMs), "setting the write deadline");
   RETURN_IF_NATS_ERROR(natsOptions_SetSendAsap(raw, true), "setting immediate sends");
+  RETURN_IF_NATS_ERROR(natsOptions_SetErrorHandler(raw, LogServerError, nullptr), "setting the error handler");
   // A lost connection ends here. Connection makes a new one and probes the server before anything is sent on it.
   RETURN_IF_NATS_ERROR(natsOptions_SetAllowReconnect(raw, false), "turning off reconnecting");
   return made;
@@ -269,7 +285,11 @@ absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& messag
   while (true) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return absl::UnknownError("no answer in time");
+    if (left.count() <= 0) {
+      const std::string violation = PermissionsViolation(connection_);
+      if (!violation.empty()) return absl::PermissionDeniedError(violation);
+      return absl::UnknownError("no answer in time");
+    }
     absl::StatusOr<Reply> reply = NextReply(left);
     if (absl::IsNotFound(reply.status())) continue;
     if (!reply.ok()) return reply.status();

@@ -31,6 +31,11 @@ Headers ParseHeaderBlock(absl::string_view block) {
 
 }  // namespace
 
+bool IsFromMirror(const Message& message, absl::string_view stream) {
+  const std::string* answered_by = message.headers.Find("Nats-Stream");
+  return answered_by != nullptr && *answered_by != stream;
+}
+
 absl::StatusOr<std::optional<Message>> ParseDirectGet(Message answer) {
   if (const std::string* status = answer.headers.Find("Status")) {
     if (*status == "404") return std::optional<Message>();
@@ -128,8 +133,9 @@ base::Task<absl::StatusOr<std::optional<Message>>> Reader::Last(std::string stre
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Next(std::string stream, std::string filter,
-                                                                uint64_t sequence, base::SteadyTime deadline) {
-  return Ask(std::move(stream), Query({{"next_by_subj", filter}, {"seq", sequence}}), ReadFrom::kAnyReplica, deadline);
+                                                                uint64_t sequence, ReadFrom from,
+                                                                base::SteadyTime deadline) {
+  return Ask(std::move(stream), Query({{"next_by_subj", filter}, {"seq", sequence}}), from, deadline);
 }
 
 }  // namespace persistd::jetstream

@@ -15,8 +15,12 @@
 
 namespace persistd::jetstream {
 
-// Who answers a read. A direct get on a replicated stream may be answered by a replica that is behind.
+// Who answers a read. A direct get may be answered by a replica that is behind, or by a mirror of the stream: nats-server
+// lets mirrors of the same account answer for their origin.
 enum class ReadFrom { kAnyReplica, kLeader };
+
+// True when a direct get of `stream` was answered by one of its mirrors.
+bool IsFromMirror(const Message& message, absl::string_view stream);
 
 class Reader {
  public:
@@ -42,7 +46,7 @@ class Reader {
   // The first message at or after `sequence` whose subject matches `filter`. Walks the stream: slow where messages of
   // the filter are far apart.
   base::Task<absl::StatusOr<std::optional<Message>>> Next(std::string stream, std::string filter, uint64_t sequence,
-                                                          base::SteadyTime deadline);
+                                                          ReadFrom from, base::SteadyTime deadline);
 
  private:
   base::Future<absl::StatusOr<Message>> Start(const std::string& stream, std::string query, ReadFrom from,

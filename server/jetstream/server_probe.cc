@@ -22,6 +22,11 @@ absl::StatusOr<ApiAnswer> Call(RawConnection& connection, const std::string& sub
   request.subject = subject;
   request.data = body;
   absl::StatusOr<Message> answer = connection.SyncRequest(request, kAnswerTimeout);
+  if (absl::IsPermissionDenied(answer.status())) {
+    return domain::StorageUnsuitable(absl::StrCat(
+        "the NATS user lacks a permission: ", answer.status().message(),
+        ". It needs to publish on $JS.API.> and cim.>, and to subscribe to _INBOX.>"));
+  }
   if (!answer.ok()) {
     return domain::NatsUnavailable(absl::StrCat("asking NATS ", subject, ": ", answer.status().message()));
   }
@@ -50,10 +55,19 @@ absl::StatusOr<ApiAnswer> PublishPair(RawConnection& connection, const std::stri
     }
     message.headers.Add("Nats-Batch-Commit", "1");
     absl::StatusOr<Message> answer = connection.SyncRequest(message, kAnswerTimeout);
+    if (absl::IsPermissionDenied(answer.status())) {
+      return domain::StorageUnsuitable(absl::StrCat("the NATS user lacks a permission: ", answer.status().message(),
+                                                    ". It needs to publish on $JS.API.> and cim.>"));
+    }
     if (!answer.ok()) return answer.status();
     return ParseApiAnswer(answer->data);
   }
   return absl::InternalError("unreachable");
+}
+
+absl::Status ProbeError(const absl::Status& status) {
+  if (domain::GetErrorDetail(status).has_value()) return status;
+  return domain::NatsUnavailable(absl::StrCat("probing: ", status.message()));
 }
 
 absl::Status ProbeBatches(RawConnection& connection, const std::string& stream, const std::string& prefix) {
@@ -63,21 +77,21 @@ absl::Status ProbeBatches(RawConnection& connection, const std::string& stream, 
                      "; it would store half a save. Install nats-server 2.12.14 or newer (2.14.4 on 2.14)"));
   };
   absl::StatusOr<ApiAnswer> first = PublishPair(connection, prefix, 0, 0);
-  if (!first.ok()) return domain::NatsUnavailable(absl::StrCat("probing: ", first.status().message()));
+  if (!first.ok()) return ProbeError(first.status());
   if (first->error.has_value()) return refuse(first->error->ToString());
   if (UnsignedField(first->body, "seq") != 2 || UnsignedField(first->body, "count") != 2) {
     return refuse("a batch of two was not stored as one");
   }
   // The second check is stale (b's last sequence is 2), so neither message may be stored.
   absl::StatusOr<ApiAnswer> stale = PublishPair(connection, prefix, 1, 1);
-  if (!stale.ok()) return domain::NatsUnavailable(absl::StrCat("probing: ", stale.status().message()));
+  if (!stale.ok()) return ProbeError(stale.status());
   if (!stale->error.has_value() || stale->error->err_code != kErrWrongLastSequence) {
     return refuse("a batch with a stale check was not refused");
   }
   ASSIGN_OR_RETURN(const ApiAnswer info, Call(connection, absl::StrCat("$JS.API.STREAM.INFO.", stream), ""));
   if (UnsignedField(ObjectField(info.body, "state"), "messages") != 2) return refuse("a refused batch was stored");
   absl::StatusOr<ApiAnswer> fresh = PublishPair(connection, prefix, 1, 2);
-  if (!fresh.ok()) return domain::NatsUnavailable(absl::StrCat("probing: ", fresh.status().message()));
+  if (!fresh.ok()) return ProbeError(fresh.status());
   if (fresh->error.has_value()) return refuse("two correct checks in one batch were refused");
   return absl::OkStatus();
 }

@@ -193,7 +193,9 @@ base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline)
     const auto names = answer->body.find("streams");
     if (names == answer->body.end() || !names->is_array() || names->empty()) break;
     for (const json& name : *names) {
-      if (name.is_string() && absl::StartsWith(name.get<std::string>(), options_.event_stream_prefix)) ++ours;
+      if (!name.is_string()) continue;
+      const std::string& stream = name.get_ref<const std::string&>();
+      if (stream == options_.event_stream_name || absl::StartsWith(stream, options_.event_stream_name + "+")) ++ours;
     }
     offset += names->size();
     if (offset >= UnsignedField(answer->body, "total")) break;
@@ -204,6 +206,11 @@ base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline)
       absl::StrCat("there are ", ours, " event streams already, repository.max_streams allows ", limit),
       domain::LimitExceeded{
           .name = "event streams", .limit = limit, .value = ours + 1, .config_key = "repository.max_streams"});
+}
+
+void Streams::Forget(const std::string& name) {
+  base::MutexLock lock(mutex_);
+  if (const auto found = known_.find(name); found != known_.end()) found->second.connection = kForgotten;
 }
 
 std::vector<StreamPtr> Streams::known() const {

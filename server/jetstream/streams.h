@@ -47,7 +47,7 @@ class Streams {
  public:
   struct Options {
     int max_streams = 200;
-    std::string event_stream_prefix;  // Streams whose names start with it count against max_streams.
+    std::string event_stream_name;  // Streams with this name, alone or before a '+', count against max_streams.
   };
 
   Streams(Options options, Connection* connection) : options_(std::move(options)), connection_(connection) {}
@@ -58,14 +58,19 @@ class Streams {
   // Creates it when it does not exist.
   base::Task<absl::StatusOr<StreamPtr>> FindOrCreate(StreamSpec spec, base::SteadyTime deadline);
 
+  // To be called when a stream that was found does not answer: it is looked for again when it is next needed.
+  void Forget(const std::string& name);
+
   // Those found since the start.
   std::vector<StreamPtr> known() const;
 
  private:
   struct Known {
     StreamPtr stream;
-    uint64_t connection = 0;  // Connection::connects() when it was asked for.
+    uint64_t connection = 0;  // Connection::connects() when it was asked for; kForgotten.
   };
+
+  static constexpr uint64_t kForgotten = UINT64_MAX;
 
   StreamPtr Remembered(const std::string& name) const;
   // connection: Connection::connects() when `info` was asked for.

@@ -4,6 +4,7 @@
 // stream would only conflict.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
@@ -39,16 +40,22 @@ class AggregateLocks {
   // `executor` keeps deadlines and wakes waiters, so that a long queue does not grow one thread's stack.
   explicit AggregateLocks(base::Executor* executor) : executor_(executor) {}
 
-  // Unavailable (OVERLOADED) when the lock is not free by the deadline: nothing was done yet.
+  // RESOURCE_EXHAUSTED (OVERLOADED) when the lock is not free by the deadline: nothing was done yet.
   base::Task<absl::StatusOr<Guard>> Acquire(domain::AggregateRef ref, base::SteadyTime deadline);
 
  private:
-  using Waiter = base::Promise<bool>;  // True: has the lock. False: waited too long.
+  struct Waiter {
+    uint64_t ticket;
+    base::Promise<bool> promise;  // True: has the lock. False: waited too long.
+  };
 
   void Release(const domain::AggregateRef& ref);
+  // Takes a waiter that gave up out of the queue, if it still is in it.
+  void Leave(const domain::AggregateRef& ref, uint64_t ticket);
 
   base::Executor* const executor_;
   base::Mutex mutex_;
+  uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
   // Locked aggregates, and who waits for them.
   std::map<domain::AggregateRef, std::deque<Waiter>> locked_ GUARDED_BY(mutex_);
 };

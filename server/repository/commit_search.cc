@@ -12,6 +12,9 @@
 namespace persistd::repository {
 namespace {
 
+// Beyond this many events the window starts anew, and is filled when it is needed.
+constexpr uint64_t kMaxCaughtUp = 4096;
+
 CommitWindow::Commit CommitOf(const domain::RecordedEvent& end) {
   return {.id_hash = CommitWindow::Hash(end.commit_id),
           .last_version = end.version,
@@ -45,7 +48,7 @@ base::Task<absl::Status> CommitSearch::VisitCommits(domain::AggregateRef ref, He
 
 base::Task<absl::Status> CommitSearch::CatchUp(domain::AggregateRef ref, Head head, CommitWindow& window,
                                                base::SteadyTime deadline) {
-  if (window.last_version() > head.version || head.version - window.last_version() > CommitWindow::kMaxCommits) {
+  if (window.last_version() > head.version || head.version - window.last_version() > kMaxCaughtUp) {
     window = CommitWindow::After(head.version);
     co_return absl::OkStatus();
   }

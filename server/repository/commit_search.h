@@ -17,7 +17,6 @@ namespace persistd::repository {
 
 class CommitSearch {
  public:
-  // A save whose UUIDv7 request id was made at T may have been recorded from T less this on, by another machine's clock.
   // How far the clock that made a UUIDv7 may be ahead of the clock that recorded its save; the saver holds callers to it.
   static constexpr std::chrono::minutes kClockSkew{5};
   // How many events are searched for an id that carries no time.

@@ -20,23 +20,32 @@ CommitWindow CommitWindow::After(uint64_t version) {
 void CommitWindow::Append(Commit commit) {
   last_version_ = commit.last_version;
   commits_.push_back(commit);
-  while (commits_.size() > kMaxCommits) {
-    first_version_ = commits_.front().last_version + 1;
-    commits_.pop_front();
-  }
+  by_hash_[commit.id_hash] = commit;
+  const auto unneeded = [&](const Commit& old) {
+    return commit.recorded_time - old.recorded_time > kAge && commit.last_version - old.last_version >= kKeptVersions;
+  };
+  while (commits_.size() > kMaxCommits || unneeded(commits_.front())) ForgetOldest();
+}
+
+void CommitWindow::ForgetOldest() {
+  const Commit& oldest = commits_.front();
+  const auto indexed = by_hash_.find(oldest.id_hash);
+  if (indexed->second.last_version == oldest.last_version) by_hash_.erase(indexed);
+  first_version_ = oldest.last_version + 1;
+  commits_.pop_front();
 }
 
 void CommitWindow::Prepend(Commit commit, uint64_t first) {
   if (full()) return;
   first_version_ = first;
   commits_.push_front(commit);
+  by_hash_.try_emplace(commit.id_hash, commit);
 }
 
 std::optional<uint64_t> CommitWindow::Find(uint64_t id_hash, base::WallTime since) const {
-  for (auto commit = commits_.rbegin(); commit != commits_.rend() && commit->recorded_time >= since; ++commit) {
-    if (commit->id_hash == id_hash) return commit->last_version;
-  }
-  return std::nullopt;
+  const auto found = by_hash_.find(id_hash);
+  if (found == by_hash_.end() || found->second.recorded_time < since) return std::nullopt;
+  return found->second.last_version;
 }
 
 bool CommitWindow::CoversSince(base::WallTime since) const {

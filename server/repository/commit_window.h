@@ -2,10 +2,12 @@
 // stream each time. A plain value; complete for the versions first_version..last_version.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <unordered_map>
 
 #include "absl/strings/string_view.h"
 #include "server/base/clock.h"
@@ -14,7 +16,10 @@ namespace persistd::repository {
 
 class CommitWindow {
  public:
-  static constexpr size_t kMaxCommits = 4096;
+  static constexpr size_t kMaxCommits = 65'536;
+  // Commits older than this, counted from the last one, are forgotten, but for those of the last kKeptVersions.
+  static constexpr std::chrono::minutes kAge{15};
+  static constexpr uint64_t kKeptVersions = 1000;
 
   struct Commit {
     uint64_t id_hash = 0;
@@ -42,12 +47,17 @@ class CommitWindow {
   // True when every save recorded at or after `since` is covered.
   bool CoversSince(base::WallTime since) const;
   bool full() const { return commits_.size() >= kMaxCommits; }
-  size_t bytes() const { return sizeof(*this) + commits_.size() * sizeof(Commit); }
+  size_t bytes() const { return sizeof(*this) + commits_.size() * (sizeof(Commit) + kIndexBytes); }
 
  private:
+  static constexpr size_t kIndexBytes = 48;  // Of an entry of by_hash_, about.
+
+  void ForgetOldest();
+
   uint64_t first_version_ = 1;
   uint64_t last_version_ = 0;
-  std::deque<Commit> commits_;  // Ascending versions.
+  std::deque<Commit> commits_;                         // Ascending versions.
+  std::unordered_map<uint64_t, Commit> by_hash_;  // The latest of each hash.
 };
 
 }  // namespace persistd::repository

@@ -72,16 +72,29 @@ jetstream::SkipPointer StepTowards(const EventNode& node, uint64_t version) {
 
 }  // namespace
 
-base::Task<absl::StatusOr<Head>> History::ReadHead(domain::AggregateRef ref, StreamPtr stream,
+base::Task<absl::StatusOr<Head>> History::ReadHead(domain::AggregateRef ref, StreamPtr stream, Absence absence,
                                                    base::SteadyTime deadline) {
-  CO_ASSIGN_OR_RETURN(std::optional<Message> last,
-                      co_await storage_->reader().Last(stream->name, domain::EventFilter(ref),
-                                                       Storage::StrongRead(*stream), ReadDeadline(deadline)));
-  co_return co_await HeadFrom(std::move(ref), std::move(stream), std::move(last), deadline);
+  const ReadFrom from = Storage::StrongRead(*stream);
+  absl::StatusOr<Message> answer =
+      co_await storage_->reader().StartLast(stream->name, domain::EventFilter(ref), from, ReadDeadline(deadline));
+  absl::StatusOr<std::optional<Message>> last = storage_->reader().FinishLast(std::move(answer), stream->name, from);
+  if (!last.ok()) {
+    storage_->Forget(*stream);
+    co_return last.status();
+  }
+  co_return co_await HeadFrom(std::move(ref), std::move(stream), *std::move(last), absence, deadline);
 }
 
 base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, StreamPtr stream,
-                                                   std::optional<Message> last, base::SteadyTime deadline) {
+                                                   std::optional<Message> last, Absence absence,
+                                                   base::SteadyTime deadline) {
+  // A mirror may be behind, and does not say that it is one when it has nothing.
+  const bool doubtful = Storage::StrongRead(*stream) == ReadFrom::kAnyReplica &&
+                        (last.has_value() ? jetstream::IsFromMirror(*last, stream->name) : absence == Absence::kVerify);
+  if (doubtful) {
+    CO_ASSIGN_OR_RETURN(last, co_await storage_->reader().Last(stream->name, domain::EventFilter(ref),
+                                                               ReadFrom::kLeader, ReadDeadline(deadline)));
+  }
   if (!last.has_value()) {
     Head none;
     none.stream = stream;
@@ -89,7 +102,7 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   }
   const uint64_t last_sequence = last->sequence;
   if (!jetstream::IsOurs(*last)) {
-    RememberForeign(*stream, *last);
+    NoteForeign(*stream, *last);
     co_return co_await HeadBeforeForeignTail(std::move(ref), std::move(stream), last_sequence, deadline);
   }
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
@@ -117,14 +130,14 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   co_return head;
 }
 
-void History::RememberForeign(const jetstream::Stream& stream, const Message& message) {
+void History::NoteForeign(const jetstream::Stream& stream, const Message& message) {
   {
     base::MutexLock lock(mutex_);
     std::set<uint64_t>& known = foreign_[stream.name];
     // Whoever floods a stream with them is noticed anyway.
     if (known.size() >= kMaxForeignRemembered || !known.insert(message.sequence).second) return;
   }
-  base::LogWarn("foreign message at the tail of an aggregate",
+  base::LogWarn("foreign message",
                 {{"stream", stream.name}, {"sequence", message.sequence}, {"subject", message.subject}});
 }
 
@@ -142,13 +155,16 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
   std::optional<Message> last;
   for (uint64_t sequence = 1; sequence < foreign_sequence;) {
     CO_ASSIGN_OR_RETURN(std::optional<Message> next,
-                        co_await storage_->reader().Next(stream->name, filter, sequence, ReadDeadline(deadline)));
+                        co_await storage_->reader().Next(stream->name, filter, sequence, Storage::StrongRead(*stream),
+                                                         ReadDeadline(deadline)));
     if (!next.has_value() || next->sequence >= foreign_sequence) break;
     sequence = next->sequence + 1;
     if (jetstream::IsOurs(*next)) last = std::move(next);
   }
-  CO_ASSIGN_OR_RETURN(Head head, co_await HeadFrom(std::move(ref), std::move(stream), std::move(last), deadline));
+  CO_ASSIGN_OR_RETURN(Head head, co_await HeadFrom(std::move(ref), std::move(stream), std::move(last),
+                                                     Absence::kAccept, deadline));
   head.last_sequence = foreign_sequence;
+  head.torn_commit_id.clear();  // nats-server completes a batch only at the end of its stream.
   head.foreign_tail = true;
   co_return head;
 }
@@ -164,8 +180,8 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref
 base::Task<absl::StatusOr<DecodedEvent>> History::Accept(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
                                                          uint64_t sequence, std::optional<Message> message,
                                                          base::SteadyTime deadline) {
-  if (!message.has_value() && stream->replicas > 1) {
-    // A replica that is behind; the leader has it.
+  if (!message.has_value()) {
+    // Perhaps on a replica or mirror that is behind.
     CO_ASSIGN_OR_RETURN(message, co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kLeader,
                                                                  ReadDeadline(deadline)));
   }
@@ -184,6 +200,9 @@ base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef r
                                                           uint64_t version, base::SteadyTime deadline) {
   if (from.version == version) {
     co_return co_await Fetch(std::move(ref), std::move(stream), version, from.sequence, deadline);
+  }
+  if (version == 0 || version > from.version) {
+    co_return domain::Internal(absl::StrCat("asked for version ", version, " of ", from.version));
   }
   while (true) {
     const jetstream::SkipPointer step = StepTowards(from, version);
@@ -218,7 +237,6 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
   struct UnderWay {
     uint64_t version;
     uint64_t sequence;
-    base::SteadyTime deadline;
     base::Future<absl::StatusOr<Message>> answer;
   };
   std::deque<UnderWay> under_way;
@@ -230,11 +248,10 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
     const size_t window = std::clamp(kReadAheadBytes / average, kLeastReadAhead, kMostReadAhead);
     while (started < sequences.size() && under_way.size() < window) {
       const size_t index = reverse ? sequences.size() - 1 - started : started;
-      const base::SteadyTime read_deadline = ReadDeadline(deadline);
-      under_way.push_back({.version = first_version + index,
-                           .sequence = sequences[index],
-                           .deadline = read_deadline,
-                           .answer = storage_->reader().StartGet(stream->name, sequences[index], read_deadline)});
+      under_way.push_back(
+          {.version = first_version + index,
+           .sequence = sequences[index],
+           .answer = storage_->reader().StartGet(stream->name, sequences[index], ReadDeadline(deadline))});
       ++started;
     }
     UnderWay next = std::move(under_way.front());
@@ -256,9 +273,10 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
 
 base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                         base::SteadyTime deadline) {
-  if (range.first > range.last) co_return absl::OkStatus();
+  if (range.first == 0 || range.first > range.last) co_return absl::OkStatus();
   const StreamPtr stream = head.stream;
-  // The last versions of all blocks, newest first, each with where it is. One get for each 1024 events.
+  // The last events of the blocks, newest first: one get for each 1024 events. Going back, each block is visited when
+  // its last event is found; going forward, only when that of the first one is.
   std::vector<EventNode> tops;
   EventNode node = NodeOf(head);
   for (uint64_t top = range.last; top >= range.first; top = (top - 1) / kBlock * kBlock) {
@@ -266,24 +284,35 @@ base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Ran
       CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await EventAt(ref, stream, std::move(node), top, deadline));
       node = NodeOf(decoded);
     }
-    // The pointers are read again when the block's turn comes: a block is 16 bytes here, however long the history.
-    tops.push_back({.version = node.version, .sequence = node.sequence, .pointers = {}});
-  }
-  if (!range.reverse) std::reverse(tops.begin(), tops.end());
-  for (EventNode& top : tops) {
-    const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
-    if (top.version == head.version) {
-      top.pointers = head.pointers;
-    } else if (top.version > first) {
-      CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, top.version, top.sequence, deadline));
-      top.pointers = std::move(decoded.pointers);
+    if (range.reverse) {
+      CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, node, range, visitor, deadline));
+      if (!more) co_return absl::OkStatus();
+    } else {
+      // The pointers are read again when the block's turn comes: a block is 16 bytes here, however long the history.
+      tops.push_back({.version = node.version, .sequence = node.sequence, .pointers = {}});
     }
-    CO_ASSIGN_OR_RETURN(std::vector<uint64_t> sequences, co_await Sequences(ref, stream, top, first, deadline));
-    CO_ASSIGN_OR_RETURN(const bool more, co_await VisitSequences(ref, stream, first, std::move(sequences),
-                                                                 range.reverse, visitor, deadline));
+    if (top <= kBlock) break;
+  }
+  for (auto top = tops.rbegin(); top != tops.rend(); ++top) {
+    if (top->version == head.version) {
+      top->pointers = head.pointers;
+    } else {
+      CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, top->version, top->sequence, deadline));
+      top->pointers = std::move(decoded.pointers);
+    }
+    CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, *top, range, visitor, deadline));
     if (!more) break;
   }
   co_return absl::OkStatus();
+}
+
+base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, StreamPtr stream, EventNode top,
+                                                     Range range, const EventVisitor& visitor,
+                                                     base::SteadyTime deadline) {
+  const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
+  CO_ASSIGN_OR_RETURN(std::vector<uint64_t> sequences,
+                      co_await Sequences(ref, stream, std::move(top), first, deadline));
+  co_return co_await VisitSequences(ref, stream, first, std::move(sequences), range.reverse, visitor, deadline);
 }
 
 base::Task<absl::StatusOr<uint64_t>> History::VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,

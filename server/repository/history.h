@@ -32,16 +32,21 @@ struct EventNode {
 // Takes an event; false stops the reading.
 using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)>;
 
+// Whether "no message" is taken from whoever answers, or asked of the leader, too. To accept it is right where a publish
+// follows, which checks it.
+enum class Absence { kVerify, kAccept };
+
 class History {
  public:
   explicit History(Storage* storage) : storage_(storage) {}
 
   // The head as it is now, or the one of version 0. Strong: sees every acknowledged save.
-  base::Task<absl::StatusOr<Head>> ReadHead(domain::AggregateRef ref, jetstream::StreamPtr stream,
+  base::Task<absl::StatusOr<Head>> ReadHead(domain::AggregateRef ref, jetstream::StreamPtr stream, Absence absence,
                                             base::SteadyTime deadline);
-  // The same from the last message of the aggregate, which was read already; nullopt: it has none.
+  // The same from the last message of the aggregate, read with Storage::StrongRead; nullopt: it has none.
   base::Task<absl::StatusOr<Head>> HeadFrom(domain::AggregateRef ref, jetstream::StreamPtr stream,
-                                            std::optional<jetstream::Message> last, base::SteadyTime deadline);
+                                            std::optional<jetstream::Message> last, Absence absence,
+                                            base::SteadyTime deadline);
 
   // The event of `version`, found from a node at or after it. 1 <= version <= from.version.
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> EventAt(domain::AggregateRef ref, jetstream::StreamPtr stream,
@@ -62,7 +67,9 @@ class History {
   base::Task<absl::StatusOr<uint64_t>> VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
                                                    base::SteadyTime deadline);
 
-  // Messages met so far that are not ours, by stream.
+  // Counts and logs a message that is not ours, once.
+  void NoteForeign(const jetstream::Stream& stream, const jetstream::Message& message) EXCLUDES(mutex_);
+  // How many were met so far, by stream.
   std::map<std::string, uint64_t> foreign_messages() const EXCLUDES(mutex_);
 
  private:
@@ -73,13 +80,15 @@ class History {
                                                              uint64_t version, uint64_t sequence,
                                                              std::optional<jetstream::Message> message,
                                                              base::SteadyTime deadline);
-  void RememberForeign(const jetstream::Stream& stream, const jetstream::Message& message) EXCLUDES(mutex_);
   base::Task<absl::StatusOr<Head>> HeadBeforeForeignTail(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                          uint64_t foreign_sequence, base::SteadyTime deadline);
   // The sequences of versions first..top.version, ascending.
   base::Task<absl::StatusOr<std::vector<uint64_t>>> Sequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                               EventNode top, uint64_t first,
                                                               base::SteadyTime deadline);
+  // Visits the events of `range` in the block that ends, or whose part in the range ends, with `top`. False: stop.
+  base::Task<absl::StatusOr<bool>> VisitBlock(domain::AggregateRef ref, jetstream::StreamPtr stream, EventNode top,
+                                              Range range, const EventVisitor& visitor, base::SteadyTime deadline);
   base::Task<absl::StatusOr<bool>> VisitSequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                   uint64_t first_version, std::vector<uint64_t> sequences,
                                                   bool reverse, const EventVisitor& visitor,

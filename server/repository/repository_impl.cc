@@ -24,7 +24,19 @@ using jetstream::StreamPtr;
 
 // A state may be newer than the head that was read beside it; then the head is read again.
 constexpr int kMaxHeadReads = 3;
-constexpr size_t kEventOverheadBytes = 256;  // Of an event in an answer, beside its payload.
+constexpr size_t kEventOverheadBytes = 256;  // Of an event in an answer, beside what it holds.
+constexpr size_t kEntryOverheadBytes = 16;   // Of an entry of its metadata.
+
+// About what an event takes in an answer, and in memory.
+size_t BytesOf(const domain::RecordedEvent& event) {
+  const domain::EventMetadata& metadata = event.metadata;
+  size_t bytes = kEventOverheadBytes + event.payload.data.size() + event.payload.content_type.size() +
+                 event.ref.entity_id.size() * 2 + event.event_id.size() + event.commit_id.size() +
+                 metadata.correlation_id.size() + metadata.causation_id.size() + metadata.actor.size() +
+                 metadata.traceparent.size();
+  for (const auto& [key, value] : metadata.custom) bytes += key.size() + value.size() + kEntryOverheadBytes;
+  return bytes;
+}
 
 domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) {
   return domain::Position({.stream = stream.name, .incarnation = stream.incarnation, .sequence = sequence});
@@ -45,7 +57,7 @@ AggregateInfo InfoOf(const domain::AggregateRef& ref, const Head& head) {
 size_t BytesOf(const LoadResult& result) {
   size_t bytes = 1024;
   if (result.state.has_value()) bytes += result.state->payload.data.size();
-  for (const Event& event : result.events) bytes += event.event.payload.data.size() + 2 * kEventOverheadBytes;
+  for (const Event& event : result.events) bytes += BytesOf(event.event) + kEventOverheadBytes;
   return bytes;
 }
 
@@ -142,7 +154,7 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::Save(SaveCommand command,
 base::Task<absl::StatusOr<Head>> RepositoryImpl::ExistingHead(domain::AggregateRef ref, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr stream, co_await storage_.FindEvents(ref, deadline));
   if (stream == nullptr) co_return domain::AggregateNotFound(ref);
-  CO_ASSIGN_OR_RETURN(Head head, co_await history_.ReadHead(ref, std::move(stream), deadline));
+  CO_ASSIGN_OR_RETURN(Head head, co_await history_.ReadHead(ref, std::move(stream), Absence::kVerify, deadline));
   if (head.version == 0) co_return domain::AggregateNotFound(ref);
   co_return head;
 }
@@ -175,12 +187,17 @@ base::Task<absl::StatusOr<RepositoryImpl::HeadAndState>> RepositoryImpl::ReadHea
     CO_ASSIGN_OR_RETURN(read.state, states_.Decode(*states, std::move(message)));
   }
   absl::StatusOr<Message> answer = co_await last_event;
-  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishLast(std::move(answer), events->name, from));
-  CO_ASSIGN_OR_RETURN(read.head, co_await history_.HeadFrom(ref, events, std::move(message), deadline));
+  absl::StatusOr<std::optional<Message>> message = reader.FinishLast(std::move(answer), events->name, from);
+  if (!message.ok()) {
+    storage_.Forget(*events);
+    co_return message.status();
+  }
+  CO_ASSIGN_OR_RETURN(read.head,
+                      co_await history_.HeadFrom(ref, events, *std::move(message), Absence::kVerify, deadline));
   // A state is written after its events, so one ahead of the head was written while these two were read.
   for (int reads = 1; reads < kMaxHeadReads && read.state.has_value() && read.state->version > read.head.version;
        ++reads) {
-    CO_ASSIGN_OR_RETURN(read.head, co_await history_.ReadHead(ref, events, deadline));
+    CO_ASSIGN_OR_RETURN(read.head, co_await history_.ReadHead(ref, events, Absence::kVerify, deadline));
   }
   if (read.head.version == 0) co_return domain::AggregateNotFound(ref);
   if (read.state.has_value()) {
@@ -202,7 +219,7 @@ base::Task<absl::Status> RepositoryImpl::AppendEvents(const Head& head, uint64_t
   size_t bytes = result.state.has_value() ? result.state->payload.data.size() : 0;
   uint64_t missing = 0;
   const EventVisitor append = [&](domain::RecordedEvent event) -> base::Task<bool> {
-    bytes += event.payload.data.size() + kEventOverheadBytes;
+    bytes += BytesOf(event);
     if (bytes > options_.max_load_bytes) {
       missing = last - event.version + 1;
       co_return false;
@@ -315,6 +332,7 @@ base::Task<absl::Status> RepositoryImpl::History(HistoryQuery query, EventSink s
     found.event = std::move(event);
     co_return co_await sink(std::move(found));
   };
+  if (query.from_version >= head.version) co_return absl::OkStatus();
   const class History::Range range{.first = query.from_version + 1,
                                    .last = std::min(head.version, query.to_version.value_or(head.version)),
                                    .reverse = query.reverse};

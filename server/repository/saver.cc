@@ -43,7 +43,8 @@ absl::Status Conflict(const SaveCommand& command, uint64_t actual) {
 
 // True for errors that say that nothing of the save is stored, or will be.
 bool PromisesNotStored(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsFailedPrecondition(status);
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsFailedPrecondition(status) ||
+         domain::HasReason(status, cim::persistence::v1::ERROR_REASON_INVALID_FIELD);
 }
 
 size_t HeadBytes(const Head& head) {
@@ -98,11 +99,14 @@ base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::Steady
   attempt.deadline = deadline;
   CO_ASSIGN_OR_RETURN(const AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.command.ref, deadline));
   absl::StatusOr<Commit> commit = co_await SaveLocked(attempt);
-  if (PromisesNotStored(commit.status()) && attempt.known.head.torn_commit_id == attempt.commit_id) {
-    commit = domain::OutcomeUnknown(
-        attempt.command.ref, absl::StrCat("a part of it is stored, and the NATS server may complete it when it starts "
-                                          "again; ",
-                                          commit.status().message()));
+  if (PromisesNotStored(commit.status())) {
+    if (attempt.stored) {
+      commit = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commit.status().message()));
+    } else if (attempt.known.head.torn_commit_id == attempt.commit_id) {
+      commit = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when it "
+                                                    "starts again; ",
+                                                    commit.status().message()));
+    }
   }
   // Whatever went wrong, the next save looks at the stream again. After a conflict, this one just did.
   if (!commit.ok() && !absl::IsAborted(commit.status())) heads_.Erase(attempt.command.ref);
@@ -150,6 +154,10 @@ base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
   }
 }
 
+absl::Status Saver::OutcomeUnknown(const Attempt& attempt, absl::string_view why) {
+  return domain::OutcomeUnknown(attempt.command.ref, why, /*repeatable=*/!attempt.command.request_id.empty());
+}
+
 base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
   const SaveCommand& command = attempt.command;
   // A save that expects something to be there must not leave a new stream behind.
@@ -165,14 +173,19 @@ base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
 base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
   const domain::AggregateRef& ref = attempt.command.ref;
   std::optional<KnownHead> before = heads_.Get(ref);
-  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(ref, attempt.stream, attempt.deadline));
-  CommitWindow window = CommitWindow::After(head.version);
+  // A publish that follows checks that there is nothing.
+  const bool publish_checks = !attempt.sent && Meets(attempt.command.expectation, 0);
+  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(ref, attempt.stream,
+                                                             publish_checks ? Absence::kAccept
+                                                                            : Absence::kVerify,
+                                                             attempt.deadline));
+  auto window = std::make_shared<CommitWindow>(CommitWindow::After(head.version));
   // What was known of earlier saves stays true, as long as it is the same history.
   const bool same_history = before.has_value() && before->head.stream == attempt.stream;
-  if (same_history && before->window.last_version() <= head.version && !attempt.command.request_id.empty() &&
+  if (same_history && before->window->last_version() <= head.version && !attempt.command.request_id.empty() &&
       attempt.command.expectation.kind != Expectation::Kind::kExact) {
     window = std::move(before->window);
-    CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, window, attempt.deadline));
+    CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, *window, attempt.deadline));
   }
   attempt.known = KnownHead{.head = std::move(head), .window = std::move(window)};
   attempt.fresh = true;
@@ -183,23 +196,25 @@ base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
 base::Task<absl::StatusOr<std::optional<Commit>>> Saver::FindEarlier(Attempt& attempt) {
   const SaveCommand& command = attempt.command;
   const Head& head = attempt.known.head;
-  if (command.request_id.empty() || head.version == 0) co_return std::nullopt;
+  // An id made here cannot have been used before this save was sent.
+  if ((command.request_id.empty() && !attempt.sent) || head.version == 0) co_return std::nullopt;
   std::optional<uint64_t> first_version;
   if (command.expectation.kind == Expectation::Kind::kExact) {
-    const uint64_t place = command.expectation.version + 1;
-    if (place <= head.version) {
+    if (command.expectation.version < head.version) {
+      const uint64_t place = command.expectation.version + 1;
       CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
-                          co_await search_.At(command.ref, head, command.request_id, place, attempt.deadline));
+                          co_await search_.At(command.ref, head, attempt.commit_id, place, attempt.deadline));
       if (found.has_value()) first_version = place;
     }
-    if (!first_version.has_value() && head.commit_id == command.request_id) {
+    if (!first_version.has_value() && head.commit_id == attempt.commit_id) {
       co_return domain::RequestIdReused(command.ref, command.request_id, "it expected another version");
     }
   } else {
-    CO_ASSIGN_OR_RETURN(first_version, co_await search_.Anywhere(command.ref, head, command.request_id,
-                                                                 attempt.known.window, attempt.deadline));
+    CO_ASSIGN_OR_RETURN(first_version, co_await search_.Anywhere(command.ref, head, attempt.commit_id,
+                                                                 *attempt.known.window, attempt.deadline));
   }
   if (!first_version.has_value()) co_return std::nullopt;
+  attempt.stored = true;
   CO_ASSIGN_OR_RETURN(Commit commit, co_await CommitFound(attempt, *first_version));
   CO_RETURN_IF_ERROR(CheckSameContent(command, commit.events, commit.head.labels));
   Remember(command.ref, attempt.known);
@@ -220,7 +235,7 @@ base::Task<absl::StatusOr<Commit>> Saver::CommitFound(Attempt& attempt, uint64_t
                       co_await history_->EventAt(ref, head.stream, from, last_version, attempt.deadline));
   Commit commit;
   commit.commit_id = first.event.commit_id;
-  commit.deduplicated = true;
+  commit.deduplicated = !attempt.command.request_id.empty();
   commit.first_version = first_version;
   commit.head.stream = head.stream;
   commit.head.version = last_version;
@@ -308,6 +323,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     expected.filter = domain::EventFilter(command.ref);
     expected.last_sequence = head.last_sequence;
     std::vector<OutgoingMessage> messages = prepared.messages;
+    attempt.sent = true;
     const PublishOutcome outcome =
         co_await storage_->publisher().Publish(attempt.stream->name, std::move(messages), std::move(expected),
                                                AttemptDeadline(backoff, attempt.deadline));
@@ -328,6 +344,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
         const Head& now = attempt.known.head;
         absl::StatusOr<std::optional<domain::RecordedEvent>> ours = co_await search_.At(
             command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
+        if (ours.ok() && ours->has_value()) attempt.stored = true;
         if (ours.ok() && ours->has_value() && !IsCopyOf(**ours, prepared.events)) {
           settled.kind = Settled::Kind::kLostRace;  // To this save itself, which the caller repeated elsewhere.
           co_return settled;
@@ -346,6 +363,10 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
         }
         if (ours.ok() && outcome.kind == PublishOutcome::Kind::kRefused && !settled.was_unknown) {
           settled.status = outcome.status;
+          // A leader that has no room gives up its place; replicas that have some may store what it refused.
+          if (attempt.stream->replicas > 1 && absl::IsResourceExhausted(outcome.status)) {
+            settled.status = OutcomeUnknown(attempt, outcome.status.message());
+          }
           co_return settled;
         }
         if (!ours.ok()) last_error = ours.status();
@@ -364,6 +385,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     }
     co_await executor_->Sleep(std::min(attempt.deadline, backoff.Next()));
     // After a loss of the connection the stream is looked at again; it must still be the same one.
+    if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(*attempt.stream);
     absl::StatusOr<StreamPtr> stream = co_await storage_->FindEvents(command.ref, attempt.deadline);
     if (stream.ok() && (*stream == nullptr || (*stream)->incarnation != attempt.stream->incarnation)) {
       settled.status = domain::StorageUnsuitable(
@@ -372,7 +394,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     }
   }
   if (settled.was_unknown) {
-    settled.status = domain::OutcomeUnknown(command.ref, last_error.message());
+    settled.status = OutcomeUnknown(attempt, last_error.message());
   } else if (absl::IsUnknown(last_error) || absl::IsAborted(last_error)) {
     settled.status = domain::NatsUnavailable(last_error.message());
   } else {
@@ -406,10 +428,10 @@ Commit Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence
   commit.events = std::move(prepared.events);
 
   KnownHead known{.head = head, .window = std::move(attempt.known.window)};
-  if (known.window.last_version() + 1 != commit.first_version) {
-    known.window = CommitWindow::After(commit.first_version - 1);
+  if (known.window->last_version() + 1 != commit.first_version) {
+    *known.window = CommitWindow::After(commit.first_version - 1);
   }
-  known.window.Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
+  known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
                        .last_version = head.version,
                        .recorded_time = head.recorded_time});
   Remember(attempt.command.ref, std::move(known));
@@ -417,7 +439,7 @@ Commit Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence
 }
 
 void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {
-  const size_t bytes = HeadBytes(known.head) + known.window.bytes();
+  const size_t bytes = HeadBytes(known.head) + known.window->bytes();
   heads_.Put(ref, std::move(known), bytes);
 }
 

@@ -44,7 +44,8 @@ class Saver {
  private:
   struct KnownHead {
     Head head;
-    CommitWindow window;
+    // Shared, so that a copy of this is cheap. Used by whoever holds the aggregate's lock.
+    std::shared_ptr<CommitWindow> window;
   };
   // One save on its way.
   struct Attempt {
@@ -53,7 +54,9 @@ class Saver {
     base::SteadyTime deadline;
     jetstream::StreamPtr stream;
     KnownHead known;
-    bool fresh = false;  // `known` was read from the stream by this save.
+    bool fresh = false;   // `known` was read from the stream by this save.
+    bool sent = false;    // Messages of it were given to NATS.
+    bool stored = false;  // An event with this commit id was seen in the stream.
   };
   // What became of a publish, as far as it could be settled.
   struct Settled {
@@ -69,6 +72,8 @@ class Saver {
     jetstream::AggregateLabels labels;
     std::vector<jetstream::PlacePointers> pointers;
   };
+
+  static absl::Status OutcomeUnknown(const Attempt& attempt, absl::string_view why);
 
   base::Task<absl::StatusOr<Commit>> SaveLocked(Attempt& attempt);
   base::Task<absl::Status> FindStream(Attempt& attempt);

@@ -23,20 +23,29 @@ absl::StatusOr<std::optional<domain::StateRecord>> StateStore::Decode(const jets
   if (!message.has_value()) return std::optional<domain::StateRecord>();
   const uint64_t sequence = message->sequence;
   if (!jetstream::IsOurs(*message)) {
-    return domain::CorruptData(stream.name, sequence, "the state was not written by persistd");
+    history_->NoteForeign(stream, *message);
+    return std::optional<domain::StateRecord>();
   }
   absl::StatusOr<domain::StateRecord> state = jetstream::DecodeState(*std::move(message));
   if (!state.ok()) return domain::CorruptData(stream.name, sequence, state.status().message());
   return std::optional<domain::StateRecord>(*std::move(state));
 }
 
-base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> StateStore::Read(domain::AggregateRef ref,
-                                                                                StreamPtr stream,
-                                                                                base::SteadyTime deadline) {
+base::Task<absl::StatusOr<StateStore::Existing>> StateStore::ReadExisting(domain::AggregateRef ref, StreamPtr stream,
+                                                                          jetstream::ReadFrom from,
+                                                                          base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                      co_await storage_->reader().Last(stream->name, domain::StateFilter(ref),
-                                                       Storage::StrongRead(*stream), deadline));
-  co_return Decode(*stream, std::move(message));
+                      co_await storage_->reader().Last(stream->name, domain::StateFilter(ref), from, deadline));
+  Existing existing;
+  if (!message.has_value()) co_return existing;
+  existing.sequence = message->sequence;
+  absl::StatusOr<std::optional<domain::StateRecord>> state = Decode(*stream, std::move(message));
+  if (state.ok()) {
+    existing.state = *std::move(state);
+  } else {
+    base::LogError("a stored state cannot be read and is replaced", {{"error", state.status()}});
+  }
+  co_return existing;
 }
 
 base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existing, domain::StateRecord state,
@@ -45,7 +54,7 @@ base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existin
   // Newer, unless the events that it is the state of are gone.
   CO_ASSIGN_OR_RETURN(StreamPtr events, co_await storage_->FindEvents(state.ref, deadline));
   if (events == nullptr) co_return false;
-  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(state.ref, events, deadline));
+  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(state.ref, events, Absence::kVerify, deadline));
   co_return head.version >= existing.version;
 }
 
@@ -54,12 +63,13 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
   const std::string filter = domain::StateFilter(state.ref);
   Backoff backoff;
   bool existing_known = fresh;
-  std::optional<domain::StateRecord> existing;
+  Existing existing;
+  jetstream::ReadFrom from = jetstream::ReadFrom::kAnyReplica;  // Who is behind is found out by the publish.
   absl::Status last_error;
   while (base::Clock::System().SteadyNow() < deadline && !storage_->writes().closed()) {
     absl::StatusOr<StreamPtr> stream = co_await storage_->CreateState(state.ref, deadline);
     if (stream.ok() && !existing_known) {
-      absl::StatusOr<std::optional<domain::StateRecord>> read = co_await Read(state.ref, *stream, deadline);
+      absl::StatusOr<Existing> read = co_await ReadExisting(state.ref, *stream, from, deadline);
       if (read.ok()) {
         existing = *std::move(read);
         existing_known = true;
@@ -69,16 +79,16 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
     }
     if (!stream.ok()) last_error = stream.status();
     if (stream.ok() && existing_known) {
-      if (existing.has_value()) {
-        absl::StatusOr<bool> newer = co_await IsNewer(*existing, state, deadline);
+      if (existing.state.has_value()) {
+        absl::StatusOr<bool> newer = co_await IsNewer(*existing.state, state, deadline);
         if (newer.ok() && *newer) co_return StateResult::kSuperseded;
         if (!newer.ok()) {
           last_error = newer.status();
           break;
         }
         // Written by an earlier attempt of this save.
-        if (existing->version == state.version && existing->commit_id == state.commit_id) {
-          if (existing->payload != state.payload || existing->schema_version != state.schema_version) {
+        if (existing.state->version == state.version && existing.state->commit_id == state.commit_id) {
+          if (existing.state->payload != state.payload || existing.state->schema_version != state.schema_version) {
             co_return domain::RequestIdReused(state.ref, state.commit_id, "the state differs");
           }
           co_return StateResult::kWritten;
@@ -86,19 +96,20 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       }
       jetstream::ExpectedLast expected;
       expected.filter = filter;
-      expected.last_sequence = existing.has_value() ? existing->sequence : 0;
+      expected.last_sequence = existing.sequence;
       std::vector<jetstream::OutgoingMessage> messages = {message};
       const PublishOutcome outcome = co_await storage_->publisher().Publish(
           (*stream)->name, std::move(messages), std::move(expected), AttemptDeadline(backoff, deadline));
       if (outcome.kind == PublishOutcome::Kind::kStored) {
-        if (existing.has_value() && existing->schema_version != state.schema_version) {
-          co_await RemovePreviousSchema(*stream, existing->sequence, deadline);
+        if (existing.state.has_value() && existing.state->schema_version != state.schema_version) {
+          co_await RemovePreviousSchema(*stream, existing.sequence, deadline);
         }
         co_return StateResult::kWritten;
       }
       last_error = outcome.status;
       if (outcome.kind == PublishOutcome::Kind::kRefused) break;
       existing_known = false;
+      from = jetstream::ReadFrom::kLeader;
     }
     if (IsPermanent(last_error)) break;
     co_await executor_->Sleep(std::min(deadline, backoff.Next()));

@@ -27,14 +27,19 @@ class StateStore {
   // REQUEST_ID_REUSED: this save has written another state.
   base::Task<absl::StatusOr<StateResult>> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
 
-  // What an answer from the state stream holds.
+  // What an answer from the state stream holds. A message that is not ours is no state: it is counted, and the next state
+  // replaces it.
   absl::StatusOr<std::optional<domain::StateRecord>> Decode(const jetstream::Stream& stream,
                                                             std::optional<jetstream::Message> message) const;
-  base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Read(domain::AggregateRef ref,
-                                                                      jetstream::StreamPtr stream,
-                                                                      base::SteadyTime deadline);
 
  private:
+  // What a new state replaces.
+  struct Existing {
+    uint64_t sequence = 0;                     // 0: nothing is there.
+    std::optional<domain::StateRecord> state;  // nullopt: nothing, or nothing that can be read.
+  };
+  base::Task<absl::StatusOr<Existing>> ReadExisting(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                    jetstream::ReadFrom from, base::SteadyTime deadline);
   base::Task<absl::StatusOr<bool>> IsNewer(domain::StateRecord existing, domain::StateRecord state,
                                            base::SteadyTime deadline);
   base::Task<void> RemovePreviousSchema(jetstream::StreamPtr stream, uint64_t sequence, base::SteadyTime deadline);

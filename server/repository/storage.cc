@@ -1,6 +1,7 @@
 #include "server/repository/storage.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 
 namespace persistd::repository {
@@ -13,7 +14,7 @@ Storage::Storage(StorageOptions options, Connections connections)
       connections_(connections),
       publisher_(connections.writes),
       reader_(connections.reads),
-      streams_({.max_streams = options_.max_streams, .event_stream_prefix = options_.event_stream_name},
+      streams_({.max_streams = options_.max_streams, .event_stream_name = options_.event_stream_name},
                connections.writes) {}
 
 jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind kind) const {
@@ -44,7 +45,21 @@ jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind 
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
-  return streams_.Find(Spec(ref, StreamKind::kEvents), deadline);
+  CO_ASSIGN_OR_RETURN(StreamPtr events, co_await streams_.Find(Spec(ref, StreamKind::kEvents), deadline));
+  if (events != nullptr) co_return events;
+  const jetstream::StreamSpec state_spec = Spec(ref, StreamKind::kState);
+  streams_.Forget(state_spec.name);  // It may have been removed, too.
+  CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await streams_.Find(state_spec, deadline));
+  if (states == nullptr) co_return events;
+  // Another daemon may have made both just now.
+  const jetstream::StreamSpec spec = Spec(ref, StreamKind::kEvents);
+  CO_ASSIGN_OR_RETURN(events, co_await streams_.Find(spec, deadline));
+  if (events != nullptr) co_return events;
+  co_return domain::StorageUnsuitable(
+      absl::StrCat("stream ", spec.name, " is gone, but ", states->name,
+                   " with the states after its events is there: it was removed, or the NATS server cannot read it (its "
+                   "log says more). Restore it; if it was removed on purpose, remove ",
+                   states->name, ", too"));
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindState(domain::AggregateRef ref, base::SteadyTime deadline) {
@@ -63,6 +78,10 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::Create(domain::AggregateRef ref, 
                                                       base::SteadyTime deadline) {
   if (!options_.auto_create && !options_.types.contains({ref.context, ref.aggregate})) {
     co_return domain::TypeNotDeclared(ref);
+  }
+  if (kind == StreamKind::kEvents) {
+    CO_ASSIGN_OR_RETURN(StreamPtr found, co_await FindEvents(ref, deadline));
+    if (found != nullptr) co_return found;
   }
   co_return co_await streams_.FindOrCreate(Spec(ref, kind), deadline);
 }

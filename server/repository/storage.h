@@ -46,16 +46,20 @@ class Storage {
  public:
   Storage(StorageOptions options, Connections connections);
 
-  // nullptr: no aggregate of this type was ever saved.
+  // nullptr: no aggregate of this type was ever saved. An error when there is no stream of events, but one of states.
   base::Task<absl::StatusOr<jetstream::StreamPtr>> FindEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> FindState(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateState(domain::AggregateRef ref, base::SteadyTime deadline);
 
-  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell.
+  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell. On one without replicas a
+  // mirror may answer a direct get instead (jetstream::IsFromMirror).
   static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) {
     return stream.replicas > 1 ? jetstream::ReadFrom::kLeader : jetstream::ReadFrom::kAnyReplica;
   }
+
+  // To be called when a stream does not answer: whether it still is there is asked when it is next needed.
+  void Forget(const jetstream::Stream& stream) { streams_.Forget(stream.name); }
 
   jetstream::Publisher& publisher() { return publisher_; }
   jetstream::Reader& reader() { return reader_; }

@@ -1,5 +1,7 @@
 #include "server/rpc/admission.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "server/domain/errors.h"
 
@@ -12,7 +14,10 @@ absl::Status Admission::Enter() {
       ++running_;
       return absl::OkStatus();
     }
-    if (closed_) return domain::ShuttingDown();
+    if (closed_) {
+      last_refusal_ = std::chrono::steady_clock::now();
+      return domain::ShuttingDown();
+    }
   }
   const uint64_t limit = static_cast<uint64_t>(max_running_);
   return domain::Overloaded(
@@ -29,6 +34,7 @@ void Admission::Leave() {
 void Admission::Close() {
   base::MutexLock lock(mutex_);
   closed_ = true;
+  last_refusal_ = std::chrono::steady_clock::now();
 }
 
 bool Admission::WaitUntilIdle(base::SteadyTime deadline) {
@@ -37,6 +43,15 @@ bool Admission::WaitUntilIdle(base::SteadyTime deadline) {
     if (!changed_.WaitUntil(mutex_, deadline)) return running_ == 0;
   }
   return true;
+}
+
+void Admission::WaitUntilQuiet(std::chrono::milliseconds quiet, base::SteadyTime deadline) {
+  base::MutexLock lock(mutex_);
+  while (true) {
+    const base::SteadyTime until = std::min(last_refusal_ + quiet, deadline);
+    if (std::chrono::steady_clock::now() >= until) return;
+    changed_.WaitUntil(mutex_, until);
+  }
 }
 
 void Admission::ObjectMade() {

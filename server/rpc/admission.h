@@ -1,6 +1,7 @@
 // Counts the calls of a server: who may start, and when all have ended. Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -21,6 +22,9 @@ class Admission {
   // False when calls still ran at `deadline`.
   bool WaitUntilIdle(base::SteadyTime deadline);
 
+  // Returns when nobody was refused by Close() for `quiet`, or at `deadline`.
+  void WaitUntilQuiet(std::chrono::milliseconds quiet, base::SteadyTime deadline);
+
   // The objects of calls, running or waiting for a caller.
   void ObjectMade();
   void ObjectGone();
@@ -34,6 +38,7 @@ class Admission {
   int64_t running_ GUARDED_BY(mutex_) = 0;
   int64_t objects_ GUARDED_BY(mutex_) = 0;
   bool closed_ GUARDED_BY(mutex_) = false;
+  base::SteadyTime last_refusal_ GUARDED_BY(mutex_);
 };
 
 }  // namespace persistd::rpc

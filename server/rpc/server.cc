@@ -26,6 +26,11 @@ using std::chrono::milliseconds;
 constexpr int kAcceptsPerMethod = 32;
 // What gRPC receives beyond max_request_bytes, so that such requests get an error of ours, with its detail.
 constexpr uint64_t kReceiveMarginBytes = 1u << 20;
+// For calls that are cut off to answer.
+constexpr milliseconds kAnswerTime{500};
+// How long nobody must have called before gRPC is shut down, and how long that is waited for.
+constexpr milliseconds kQuietTime{100};
+constexpr milliseconds kMostLinger{1000};
 // For the transport to send the ends of calls that have ended.
 constexpr milliseconds kFlushTime{250};
 // For gRPC to cancel calls and close connections by itself.
@@ -132,14 +137,20 @@ void Server::ShutdownGrpc(milliseconds flush_time) {
   breaker.join();
 }
 
-void Server::Shutdown(milliseconds grace) {
+void Server::Shutdown(milliseconds grace, const std::function<void()>& cut_off) {
   base::MutexLock lock(lifecycle_mutex_);
   if (shut_down_) return;
   shut_down_ = true;
   const base::SteadyTime deadline = std::chrono::steady_clock::now() + grace;
   health_.Shutdown();
   host_.admission.Close();
-  const bool idle = host_.admission.WaitUntilIdle(deadline);
+  bool idle = host_.admission.WaitUntilIdle(deadline);
+  if (!idle && cut_off) {
+    cut_off();
+    idle = host_.admission.WaitUntilIdle(std::chrono::steady_clock::now() + kAnswerTime);
+  }
+  // gRPC cancels the calls that come while it shuts down, without a word on why. So refusals go on until callers pause.
+  host_.admission.WaitUntilQuiet(kQuietTime, std::min(deadline, std::chrono::steady_clock::now() + kMostLinger));
   if (grpc_server_ != nullptr) ShutdownGrpc(idle ? std::min(kFlushTime, grace) : milliseconds(0));
   // gRPC answers whatever waited for a caller with "not ok". Only when no object is left can nothing start an operation
   // any more, and only then may the queues be shut.

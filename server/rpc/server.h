@@ -10,6 +10,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -44,8 +45,10 @@ class Server {
   int port() const { return port_; }
   void Start();
   void SetServing(bool serving) { health_.SetServing(serving); }
-  // Returns when every handler has ended and nothing of a call is left. A second call waits for the first.
-  void Shutdown(std::chrono::milliseconds grace);
+  // Refuses new calls, lets running ones finish within `grace`, then calls `cut_off`, if there is one, which is to make
+  // the others end soon with an error of their own. Returns when every handler has ended and nothing of a call is left. A
+  // second call waits for the first.
+  void Shutdown(std::chrono::milliseconds grace, const std::function<void()>& cut_off = nullptr);
 
  private:
   Server(const Options& options, std::vector<Service> services);

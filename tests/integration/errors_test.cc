@@ -176,6 +176,8 @@ void CheckOverload(World& world) {
   const pb::ErrorDetail overloaded = Check(world.api().Load(Order("any")).status(),
                                            {pb::ERROR_REASON_OVERLOADED, StatusCode::kResourceExhausted, true});
   CHECK(overloaded.retry_delay().seconds() > 0);
+  CHECK(overloaded.limit().limit() == 1);
+  CHECK(overloaded.limit().config_key() == "limits.max_concurrent_calls");
   CHECK(world.api().GetServerInfo().ok());  // What an operator needs is never refused.
 }
 
@@ -190,11 +192,17 @@ void CheckShutdown(World& world) {
 void CheckNatsTrouble(World& world) {
   world.StartDaemon();
   const pb::AggregateRef ref = Order("trouble");
-  Must(world.api().Save(SaveOf(ref)).status());
+  const pb::AggregateRef other = Order("more trouble");
+  for (const pb::AggregateRef& known : {ref, other}) Must(world.api().Save(SaveOf(known)).status());
   // It is there and says nothing: what was sent may be stored later.
   world.nats().Pause();
-  const pb::ErrorDetail unknown = Check(world.api().Save(SaveOf(ref), {.timeout = 1500ms}).status(),
+  pb::SaveRequest repeatable = SaveOf(ref);
+  repeatable.set_request_id("repeatable");
+  const pb::ErrorDetail unknown = Check(world.api().Save(repeatable, {.timeout = 1500ms}).status(),
                                         {pb::ERROR_REASON_OUTCOME_UNKNOWN, StatusCode::kUnavailable, true});
+  // Whoever has no id must look before saving again.
+  Check(world.api().Save(SaveOf(other), {.timeout = 1500ms}).status(),
+        {pb::ERROR_REASON_OUTCOME_UNKNOWN, StatusCode::kUnavailable, false});
   CheckRef(unknown, ref);
   Check(world.api().Load(ref, {.timeout = 1500ms}).status(),
         {pb::ERROR_REASON_NATS_UNAVAILABLE, StatusCode::kUnavailable, true});

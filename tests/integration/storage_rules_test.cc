@@ -1,4 +1,5 @@
 // How the daemon treats types that are not declared, streams that are not as it would make them, and a full store.
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "tests/integration/api.h"
 #include "tests/integration/world.h"
 #include "tests/testing/catch.h"
+#include "tests/testing/poll.h"
 
 namespace persistd::integration {
 namespace {
@@ -138,6 +140,79 @@ TEST_CASE("A store that is full refuses saves whole, keeps what it has, and says
   CHECK(absl::IsResourceExhausted(full));
   CHECK(Must(world.api().History(Order("1"))).size() == 3);
   CHECK(world.api().Save(SaveOf(Order("1"))).ok());  // One still fits.
+}
+
+TEST_CASE("A stream that is removed while the daemon runs is missed, not taken for NATS being away", "[storage]") {
+  World world;
+  Must(world.api().Save(SaveOf(Order("1"), 3)).status());
+  REQUIRE_FALSE(world.live().Api("STREAM.DELETE.CIM-EVENTS+sales+order").error.has_value());
+  REQUIRE(testing::PollUntil(
+      [&] { return ReasonOf(world.api().Load(Order("1")).status()) == pb::ERROR_REASON_AGGREGATE_NOT_FOUND; },
+      std::chrono::seconds(10)));
+  CHECK(Must(world.api().Save(SaveOf(Order("1")))).metadata().version() == 1);
+
+  // With states the loss is certain.
+  pb::SaveRequest with_state = SaveOf(Order("1"));
+  *with_state.mutable_state() = client::JsonPayload("{}");
+  Must(world.api().Save(with_state).status());
+  REQUIRE_FALSE(world.live().Api("STREAM.DELETE.CIM-EVENTS+sales+order").error.has_value());
+  const auto load = [&] { return world.api().Load(Order("1")).status(); };
+  REQUIRE(testing::PollUntil([&] { return ReasonOf(load()) == pb::ERROR_REASON_STORAGE_UNSUITABLE; },
+                             std::chrono::seconds(10)));
+  CHECK(StrContains(load().message(), "CIM-EVENTS+sales+order is gone"));
+  CheckUnsuitable(world.api(), Order("1"), {"CIM-AGGREGATES+sales+order"});
+  world.StartDaemon();
+  CheckUnsuitable(world.api(), Order("1"), {"CIM-AGGREGATES+sales+order"});
+  REQUIRE_FALSE(world.live().Api("STREAM.DELETE.CIM-AGGREGATES+sales+order").error.has_value());
+  REQUIRE(testing::PollUntil([&] { return world.api().Save(SaveOf(Order("1"))).ok(); }, std::chrono::seconds(10)));
+}
+
+TEST_CASE("What others publish in place of a state is ignored, counted, and replaced by the next state", "[storage]") {
+  World world;
+  pb::SaveRequest save = SaveOf(Order("1"));
+  *save.mutable_state() = client::JsonPayload("1");
+  Must(world.api().Save(save).status());
+  world.Publish("cim.aggregates.sales.order.1.state.v1");
+  const pb::LoadResponse loaded = Must(world.api().Load(Order("1")));
+  CHECK_FALSE(loaded.has_state());
+  CHECK(loaded.events_size() == 1);
+  CHECK(Must(world.api().GetMetadata(Order("1"))).version() == 1);
+  uint64_t met = 0;
+  const pb::GetServerInfoResponse info = Must(world.api().GetServerInfo());
+  for (const pb::StreamInfo& stream : info.streams()) met += stream.foreign_messages();
+  CHECK(met == 1);
+  *save.mutable_state() = client::JsonPayload("2");
+  CHECK(Must(world.api().Save(save)).state_result() == pb::STATE_RESULT_WRITTEN);
+  CHECK(Must(world.api().Load(Order("1"))).state().payload().data() == "2");
+
+  // One that says that it is ours, and is not.
+  jetstream::Headers headers;
+  headers.Add("ce-persistd", "1");
+  world.Publish("cim.aggregates.sales.order.1.state.v1", std::move(headers));
+  CHECK(ReasonOf(world.api().Load(Order("1")).status()) == pb::ERROR_REASON_CORRUPT_DATA);
+  *save.mutable_state() = client::JsonPayload("3");
+  CHECK(Must(world.api().Save(save)).state_result() == pb::STATE_RESULT_WRITTEN);
+  CHECK(Must(world.api().Load(Order("1"))).state().payload().data() == "3");
+}
+
+TEST_CASE("Mirrors of a stream, which answer reads for it, do not make them stale", "[storage]") {
+  World world;
+  Must(world.api().Save(SaveOf(Order("1"))).status());
+  // nats-server lets a mirror answer direct gets of its origin. One of these has nothing of ours, the other stays behind.
+  const std::string name = "CIM-EVENTS+sales+order";
+  world.live().MakeStream(
+      {{"name", "empty"}, {"mirror", {{"name", name}, {"filter_subject", "cim.events.sales.order.other.>"}}},
+       {"mirror_direct", true}});
+  world.live().MakeStream(
+      {{"name", "behind"}, {"mirror", {{"name", name}}}, {"mirror_direct", true}, {"max_msgs", 1}, {"discard", "new"}});
+  REQUIRE(testing::PollUntil([&] { return world.live().CountMessages("behind") == 1; }, std::chrono::seconds(10)));
+  for (uint64_t version = 2; version < 40; ++version) {
+    CAPTURE(version);
+    REQUIRE(Must(world.api().Save(SaveOf(Order("1"), version - 1, 1, "{}"))).metadata().version() == version);
+    REQUIRE(Must(world.api().Load(Order("1"))).events_size() == static_cast<int>(version));
+    REQUIRE(Must(world.api().GetMetadata(Order("1"))).version() == version);
+    if (version % 10 == 0) world.StartDaemon();  // One that does not remember the head.
+  }
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 
 Each /usr/share/doc/<name>/changelog.Debian.gz becomes the aggregate debian.package.<name>: each changelog entry is an
 event `uploaded`, oldest first, and the state says what the last upload was. The events are saved in steps of varying
-size, each on the exact version that the step before made. Then everything is loaded again and compared field by field.
+size, each on the exact version that the step before made. Then everything is loaded again and compared field by field,
+with the files and with what the saves answered: ids, positions, metadata. (With --verify-only there are no answers.)
 
 The ids of the saves follow from their content: run it again, after a crash or just so, and what is stored is recognised
 and stored only once. Exits with 1 when anything differs from the files.
@@ -22,6 +23,8 @@ import time
 import uuid
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from google.protobuf import json_format
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import persistd  # noqa: E402, found through the line above
@@ -34,6 +37,7 @@ _REQUEST_SHARE = 0.75  # of the server's limit, so that the rest of the request 
 _STATE_ATTEMPTS = 10
 _SHOWN_DIFFERENCES = 3  # of one package
 _SHOWN_PROBLEMS = 20
+_CONTENT_TYPE = "application/json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +65,24 @@ class Outcome:
         self.deduplicated += other.deduplicated
         self.resumed += other.resumed
         self.problems += other.problems
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedEvent:
+    """What a save answered about one of its events."""
+
+    event_id: str
+    commit_id: str
+    position: str
+    cid: str
+
+
+@dataclasses.dataclass
+class Answers:
+    """What the saves of one package answered."""
+
+    events: Dict[int, SavedEvent] = dataclasses.field(default_factory=dict)  # By version; without resumed ones.
+    metadata: Optional[persistd.types_pb2.AggregateMetadata] = None  # After the last save.
 
 
 def read_packages(doc_dir: pathlib.Path, limit: Optional[int]) -> Tuple[List[Package], List[str]]:
@@ -109,13 +131,14 @@ def time_of(entry: Entry) -> Optional[datetime.datetime]:
 
 
 class Archive:
-    """The packages in one store. Thread safe: it has no state of its own."""
+    """The packages in one store, and what their saves answered. Threads may share it, each with packages of its own."""
 
     def __init__(self, client: persistd.Client, prefix: str = "", seed: int = 1):
         """`prefix` is put before each entity id; `seed` chooses the sizes of the saves."""
         self._client = client
         self._prefix = prefix
         self._seed = seed
+        self._answers: Dict[str, Answers] = {}
         info = client.server_info()
         self._max_event_bytes = info.max_event_bytes
         self._max_save_bytes = int(info.max_request_bytes * _REQUEST_SHARE)
@@ -132,6 +155,7 @@ class Archive:
                 )
         if outcome.problems:
             return outcome
+        answers = self._answers[package.name] = Answers()
         version = 0
         for end in self._steps(package.name, [len(payload) for payload in payloads]):
             while version < end:
@@ -146,7 +170,9 @@ class Archive:
                     outcome.resumed += conflict.actual - version
                     on_saved(conflict.actual - version)
                     version = conflict.actual
+                    answers.metadata = None
                     continue
+                outcome.problems += _note_answer(answers, package.name, response, version, end)
                 outcome.saves += 1
                 outcome.deduplicated += response.deduplicated
                 outcome.events += end - version
@@ -157,6 +183,7 @@ class Archive:
     def verify(self, package: Package, on_compared: Callable[[int], None]) -> Outcome:
         """Loads a package again and compares every field. Calls `on_compared` with the number of events as it goes."""
         ref = self._ref(package)
+        answers = self._answers.get(package.name, Answers())
         outcome = Outcome()
         differences = outcome.problems
         try:
@@ -166,7 +193,8 @@ class Archive:
                     differences.append(f"{package.name}: more events than the {len(package.entries)} of the changelog")
                     break
                 entry = package.entries[outcome.events - 1]
-                differences += _compare_event(package.name, entry, recorded, ref, outcome.events)
+                saved = answers.events.get(outcome.events)
+                differences += _compare_event(package.name, entry, recorded, ref, outcome.events, saved)
                 if len(differences) >= _SHOWN_DIFFERENCES:
                     return outcome
                 if outcome.events % 100 == 0:
@@ -174,7 +202,7 @@ class Archive:
             on_compared(outcome.events % 100)
             if outcome.events < len(package.entries):
                 differences.append(f"{package.name}: {outcome.events} events, the changelog has {len(package.entries)}")
-            differences += _compare_state(package, self._client.load(ref))
+            differences += _compare_state(package, ref, self._client.load(ref), answers.metadata)
         except persistd.NotFound:
             differences.append(f"{package.name}: is not in the store")
         return outcome
@@ -205,7 +233,7 @@ class Archive:
         events = [
             persistd.event(
                 "uploaded",
-                persistd.types_pb2.Payload(content_type="application/json", data=payloads[index]),
+                persistd.types_pb2.Payload(content_type=_CONTENT_TYPE, data=payloads[index]),
                 event_id=f"{request_id}-{index - version}",
                 time=time_of(package.entries[index]),
                 actor=actor_of(package.entries[index]),
@@ -222,6 +250,24 @@ class Archive:
         return response
 
 
+def _note_answer(
+    answers: Answers, name: str, response: persistd.aggregates_pb2.SaveResponse, version: int, end: int
+) -> List[str]:
+    """Keeps what the save of the versions after `version` up to `end` answered. Returns what is wrong with it."""
+    for event in response.events:
+        answers.events[event.version] = SavedEvent(event.event_id, response.commit_id, event.position.token, event.cid)
+    answers.metadata = response.metadata
+    wanted = {"(versions)": list(range(version + 1, end + 1)), "(version)": end}
+    found = {"(versions)": [event.version for event in response.events], "(version)": response.metadata.version}
+    return _differences(f"{name} save of {version + 1} to {end}", wanted, found)
+
+
+def _bracketed(prefix: str, message: Any) -> Dict[str, Any]:
+    """Returns the fields of a message that are set; in brackets, so that none is mistaken for a field of an entry."""
+    fields = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return {f"({prefix}{name})": value for name, value in fields.items()}
+
+
 def _fields(payload: persistd.types_pb2.Payload) -> Dict[str, Any]:
     try:
         fields = persistd.from_payload(payload)
@@ -236,6 +282,7 @@ def _compare_event(
     recorded: persistd.types_pb2.RecordedEvent,
     ref: persistd.types_pb2.AggregateRef,
     version: int,
+    saved: Optional[SavedEvent],
 ) -> List[str]:
     # An upload without a date got the time of its import, which the file cannot tell.
     when = time_of(entry)
@@ -245,8 +292,8 @@ def _compare_event(
         "(version)": version,
         "(type)": "uploaded",
         "(schema version)": 1,
-        "(content type)": "application/json",
-        "(actor)": actor_of(entry),
+        "(content type)": _CONTENT_TYPE,
+        **_bracketed("", persistd.types_pb2.EventMetadata(actor=actor_of(entry))),
         "(time)": when.timestamp() if when else None,
     }
     found = {
@@ -256,19 +303,51 @@ def _compare_event(
         "(type)": recorded.type,
         "(schema version)": recorded.schema_version,
         "(content type)": recorded.payload.content_type,
-        "(actor)": recorded.metadata.actor,
+        **_bracketed("", recorded.metadata),
         "(time)": recorded.time.seconds + recorded.time.nanos / 1e9 if when else None,
     }
+    if saved:
+        wanted.update({f"({field})": value for field, value in dataclasses.asdict(saved).items()})
+        found.update(
+            {
+                "(event_id)": recorded.event_id,
+                "(commit_id)": recorded.commit_id,
+                "(position)": recorded.position.token,
+                "(cid)": recorded.cid,
+            }
+        )
     return [] if found == wanted else _differences(f"{name} event {version}", wanted, found)
 
 
-def _compare_state(package: Package, loaded: persistd.aggregates_pb2.LoadResponse) -> List[str]:
+def _compare_state(
+    package: Package,
+    ref: persistd.types_pb2.AggregateRef,
+    loaded: persistd.aggregates_pb2.LoadResponse,
+    answered: Optional[persistd.types_pb2.AggregateMetadata],
+) -> List[str]:
     version = len(package.entries)
-    wanted = {**state_after(package, version), "(version)": version, "(state version)": version, "(events after it)": 0}
-    found = {"(version)": loaded.metadata.version, "(events after it)": len(loaded.events)}
+    wanted = {
+        **state_after(package, version),
+        "(ref)": ref,
+        "(version)": version,
+        "(content type)": _CONTENT_TYPE,
+        "(schema version)": 1,
+        "(state version)": version,
+        "(events after it)": 0,
+    }
+    found = {
+        "(ref)": loaded.metadata.ref,
+        "(version)": loaded.metadata.version,
+        "(events after it)": len(loaded.events),
+    }
     if loaded.HasField("state"):
         found.update(_fields(loaded.state.payload))
+        found["(content type)"] = loaded.state.payload.content_type
+        found["(schema version)"] = loaded.state.schema_version
         found["(state version)"] = loaded.state.version
+    if answered:
+        wanted.update(_bracketed("metadata ", answered))
+        found.update(_bracketed("metadata ", loaded.metadata))
     return [] if found == wanted else _differences(f"{package.name} state", wanted, found)
 
 

@@ -32,11 +32,15 @@ class ExampleTest(unittest.TestCase):
             )
         return code, out.getvalue(), err.getvalue()
 
-    def assert_finds(self, difference, tamper):
-        self.server.tamper = tamper
-        code, _, err = self.run_example("--verify-only")
-        self.assertEqual(code, 1)
+    def assert_finds(self, difference, tamper, *arguments, where="tamper"):
+        """Runs the example with a change in what the server sends, which it must report, and again without."""
+        untouched = getattr(self.server, where)
+        setattr(self.server, where, tamper)
+        code, _, err = self.run_example(*arguments)
+        setattr(self.server, where, untouched)
+        self.assertEqual(code, 1, difference)
         self.assertIn(difference, err)
+        self.assertEqual(self.run_example(*arguments)[0], 0)
 
     def test_everything_comes_back(self):
         names = samples.make(self.doc_dir, 12)
@@ -93,15 +97,65 @@ class ExampleTest(unittest.TestCase):
         def data(event):
             event.payload.data = event.payload.data.replace(b"example.org", b"example.com")
 
-        self.assert_finds("foo event 1: email is 'm1@example.com', should be 'm1@example.org'", data)
-        self.assert_finds("(type)", lambda event: setattr(event, "type", "other"))
-        self.assert_finds("(time)", lambda event: setattr(event.time, "nanos", 1_000_000))
-        self.assert_finds("(actor)", lambda event: setattr(event.metadata, "actor", ""))
-        self.assert_finds("(ref)", lambda event: setattr(event.ref, "entity_id", "bar"))
-        self.assert_finds("(version)", lambda event: setattr(event, "version", event.version + 1))
-        self.assert_finds("(payload)", lambda event: setattr(event.payload, "data", b"[1]"))
-        self.assert_finds("(payload)", lambda event: setattr(event.payload, "data", b"{"))
-        self.assert_finds("(content type)", lambda event: event.payload.ClearField("content_type"))
+        def finds(field, tamper):
+            self.assert_finds(f"foo event 1: {field} is ", tamper, "--verify-only")
+
+        self.assert_finds("foo event 1: email is 'm1@example.com', should be 'm1@example.org'", data, "--verify-only")
+        finds("(type)", lambda event: setattr(event, "type", "other"))
+        finds("(schema version)", lambda event: setattr(event, "schema_version", 2))
+        finds("(time)", lambda event: setattr(event.time, "nanos", 1_000_000))
+        finds("(actor)", lambda event: setattr(event.metadata, "actor", ""))
+        finds("(causation_id)", lambda event: setattr(event.metadata, "causation_id", "c"))
+        finds("(ref)", lambda event: setattr(event.ref, "entity_id", "bar"))
+        finds("(version)", lambda event: setattr(event, "version", event.version + 1))
+        finds("(payload)", lambda event: setattr(event.payload, "data", b"[1]"))
+        finds("(payload)", lambda event: setattr(event.payload, "data", b"{"))
+        finds("(content type)", lambda event: event.payload.ClearField("content_type"))
+
+    def test_each_difference_from_the_answer_of_a_save_is_found(self):
+        samples.add(self.doc_dir, "foo", samples.synthetic("foo", 5, 1).encode())
+        self.assertEqual(self.run_example()[0], 0)
+
+        def finds(field, tamper):
+            self.assert_finds(f"foo event 1: {field} is ", tamper)
+
+        finds("(event_id)", lambda event: setattr(event, "event_id", "other"))
+        finds("(commit_id)", lambda event: setattr(event, "commit_id", "other"))
+        finds("(position)", lambda event: setattr(event.position, "token", "foo:9"))
+        finds("(cid)", lambda event: setattr(event, "cid", "b"))
+
+        # The same where the answers are wrong, or incomplete.
+        def answers(difference, tamper):
+            self.assert_finds(difference, tamper, where="tamper_save")
+
+        answers("foo event 1: (event_id) is ", lambda response: setattr(response.events[0], "event_id", "other"))
+        answers("foo event 1: (commit_id) is ", lambda response: setattr(response, "commit_id", "other"))
+        answers(": (versions) is ", lambda response: response.events.pop())
+        answers(": (versions) is ", lambda response: setattr(response.events[0], "version", 9))
+        answers(": (version) is ", lambda response: setattr(response.metadata, "version", 9))
+
+    def test_each_changed_field_of_the_state_is_found(self):
+        samples.add(self.doc_dir, "foo", samples.synthetic("foo", 5, 1).encode())
+        self.assertEqual(self.run_example()[0], 0)
+
+        def finds(field, tamper, *arguments):
+            self.assert_finds(f"foo state: {field} is ", tamper, *arguments, where="tamper_load")
+
+        def data(loaded):
+            loaded.state.payload.data = loaded.state.payload.data.replace(b"1:5.0", b"1:6.0")
+
+        finds("last_version", data, "--verify-only")
+        finds("(content type)", lambda load: setattr(load.state.payload, "content_type", "a/b+json"), "--verify-only")
+        finds("(schema version)", lambda loaded: setattr(loaded.state, "schema_version", 2), "--verify-only")
+        finds("(state version)", lambda loaded: setattr(loaded.state, "version", 4), "--verify-only")
+        finds("(state version)", lambda loaded: loaded.ClearField("state"), "--verify-only")
+        finds("(version)", lambda loaded: setattr(loaded.metadata, "version", 6), "--verify-only")
+        finds("(ref)", lambda loaded: setattr(loaded.metadata.ref, "entity_id", "bar"), "--verify-only")
+        # Of these only the answer of the last save tells what they must be.
+        finds("(metadata position)", lambda loaded: setattr(loaded.metadata.position, "token", "foo:9"))
+        finds("(metadata last_modified)", lambda loaded: setattr(loaded.metadata.last_modified, "nanos", 1_000_000))
+        finds("(metadata state_schema_version)", lambda loaded: setattr(loaded.metadata, "state_schema_version", 2))
+        finds("(metadata tags)", lambda loaded: loaded.metadata.tags.append("tag"))
 
     def test_missing_and_surplus_events_are_found(self):
         samples.add(self.doc_dir, "foo", samples.synthetic("foo", 5, 1).encode())

@@ -49,6 +49,7 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
       faults: for the next calls, one each, in order; None answers normally.
       break_history_after: for the next histories: how many events to send before UNAVAILABLE.
       tamper: changes an event before GetHistory sends it.
+      tamper_save, tamper_load: change an answer of Save or Load before it is sent.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,8 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
         self.faults: Deque[Optional[Fault]] = collections.deque()
         self.break_history_after: Deque[int] = collections.deque()
         self.tamper: Callable[[types_pb2.RecordedEvent], None] = lambda event: None
+        self.tamper_save: Callable[[aggregates_pb2.SaveResponse], None] = lambda response: None
+        self.tamper_load: Callable[[aggregates_pb2.LoadResponse], None] = lambda response: None
         self.state_results: Deque[int] = collections.deque()
         self.max_event_bytes = 512 * 1024
         self._lock = threading.Lock()
@@ -87,6 +90,10 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
             actual = len(stored)
             if not conflict:
                 response.state_result = self._store_state(key, request, versions[-1])
+                response.metadata.CopyFrom(_metadata(stored[: versions[-1]], self._states.get(key)))
+                for version in versions:
+                    event = stored[version - 1]
+                    response.events.add(version=version, event_id=event.event_id, position=event.position)
         if conflict:
             Fault(
                 grpc.StatusCode.ABORTED,
@@ -95,19 +102,18 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
             ).raise_in(context)
         if fault:
             fault.raise_in(context)
-        response.events.extend(aggregates_pb2.SavedEvent(version=version) for version in versions)
-        response.metadata.ref.CopyFrom(request.ref)
-        response.metadata.version = versions[-1]
+        self.tamper_save(response)
         return response
 
     def Load(self, request: aggregates_pb2.LoadRequest, context: grpc.ServicerContext) -> aggregates_pb2.LoadResponse:
         self._begin("Load", request, context)
         events = self._existing(request.ref, context)
-        response = aggregates_pb2.LoadResponse(metadata={"ref": request.ref, "version": len(events)})
         state = self._states.get(_key(request.ref))
+        response = aggregates_pb2.LoadResponse(metadata=_metadata(events, state))
         if state:
             response.state.CopyFrom(state)
         response.events.extend(events[state.version if state else 0 :])
+        self.tamper_load(response)
         return response
 
     def GetHistory(self, request: aggregates_pb2.GetHistoryRequest, context: grpc.ServicerContext):
@@ -181,12 +187,27 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
             return self.state_results.popleft()
         if key in self._states and self._states[key].version > version:
             return aggregates_pb2.STATE_RESULT_SUPERSEDED
-        self._states[key] = aggregates_pb2.AggregateState(payload=request.state, version=version)
+        self._states[key] = aggregates_pb2.AggregateState(
+            payload=request.state, schema_version=request.state_schema_version or 1, version=version
+        )
         return aggregates_pb2.STATE_RESULT_WRITTEN
 
 
 def _key(ref: types_pb2.AggregateRef) -> Tuple[str, str, str]:
     return ref.context, ref.aggregate, ref.entity_id
+
+
+def _metadata(
+    events: List[types_pb2.RecordedEvent], state: Optional[aggregates_pb2.AggregateState]
+) -> types_pb2.AggregateMetadata:
+    last = events[-1]
+    return types_pb2.AggregateMetadata(
+        ref=last.ref,
+        version=last.version,
+        state_schema_version=state.schema_version if state else 0,
+        last_modified=last.recorded_time,
+        position=last.position,
+    )
 
 
 def _recorded(
@@ -201,5 +222,7 @@ def _recorded(
         payload=event.payload,
         metadata=event.metadata,
         time=event.time,
+        recorded_time={"seconds": 1_700_000_000 + version},
         commit_id=request.request_id,
+        position={"token": f"{request.ref.entity_id}:{version}"},
     )

@@ -157,7 +157,7 @@ TEST_CASE("The last message of a filter, the next one, and none", "[jetstream]")
     CHECK_FALSE(bench.Get(UINT64_MAX, from).has_value());
   }
   const auto next = [&](const std::string& filter, uint64_t sequence) {
-    return Must(base::BlockOn(bench.reader.Next("S", filter, sequence, In(kPatience))));
+    return Must(base::BlockOn(bench.reader.Next("S", filter, sequence, ReadFrom::kLeader, In(kPatience))));
   };
   CHECK(next("cim.a.>", 1)->sequence == 1);
   CHECK(next("cim.a.>", 2)->sequence == 3);

@@ -38,7 +38,7 @@ struct Bench {
   explicit Bench(const NatsServer::Options& server = {}, ConnectOptions options = {}, int max_streams = 200)
       : nats(Must(NatsServer::Start(server))),
         live(At(*nats, std::move(options))),
-        streams({.max_streams = max_streams, .event_stream_prefix = "CIM-EVENTS"}, &live.connection()) {
+        streams({.max_streams = max_streams, .event_stream_name = "CIM-EVENTS"}, &live.connection()) {
     REQUIRE(live.WaitUntilUp());
   }
   static ConnectOptions At(const NatsServer& nats, ConnectOptions options) {
@@ -116,7 +116,7 @@ TEST_CASE("A found stream is remembered while the connection stands, and looked 
 
 TEST_CASE("Of two creators at once both get the one stream, with equal settings or not", "[jetstream]") {
   Bench bench;
-  Streams other({.max_streams = 200, .event_stream_prefix = "CIM-EVENTS"}, &bench.live.connection());
+  Streams other({.max_streams = 200, .event_stream_name = "CIM-EVENTS"}, &bench.live.connection());
   for (int i = 0; i < 20; ++i) {
     StreamSpec spec = Events(absl::StrCat("a", i));
     StreamSpec differs = spec;

@@ -63,7 +63,7 @@ TEST_CASE("A window finds the saves it covers, and knows how far back they reach
 TEST_CASE("A full window forgets its oldest saves and takes none before them", "[caches]") {
   CommitWindow window = CommitWindow::After(0);
   for (uint64_t i = 1; i <= CommitWindow::kMaxCommits + 5; ++i) {
-    window.Append({.id_hash = i, .last_version = i, .recorded_time = At(static_cast<int>(i))});
+    window.Append({.id_hash = i, .last_version = i, .recorded_time = At(i < 7 ? static_cast<int>(i) : 7)});
   }
   REQUIRE(window.full());
   REQUIRE(window.first_version() == 6);
@@ -73,6 +73,23 @@ TEST_CASE("A full window forgets its oldest saves and takes none before them", "
   REQUIRE(window.first_version() == 6);
   REQUIRE_FALSE(window.CoversSince(At(6)));
   REQUIRE(window.CoversSince(At(7)));
+}
+
+TEST_CASE("A window forgets old saves, but not those of the last thousand versions", "[caches]") {
+  CommitWindow window = CommitWindow::After(0);
+  for (uint64_t i = 1; i <= 3000; ++i) {
+    window.Append({.id_hash = i, .last_version = i, .recorded_time = At(static_cast<int>(i * 60))});
+  }
+  REQUIRE(window.last_version() == 3000);
+  REQUIRE(window.first_version() == 3000 - CommitWindow::kKeptVersions + 1);
+  REQUIRE(window.Find(window.first_version(), At(0)) == window.first_version());
+  REQUIRE_FALSE(window.Find(window.first_version() - 1, At(0)).has_value());
+  for (uint64_t i = 1; i <= 3000; ++i) {  // Fifty a minute: fifteen minutes are kept.
+    window.Append({.id_hash = 3000 + i, .last_version = 3000 + i * 100, .recorded_time = At(180'000 + static_cast<int>(i))});
+  }
+  const base::WallTime oldest_needed = At(180'000 + 3000 - 15 * 60);
+  REQUIRE(window.CoversSince(oldest_needed + 1s));
+  REQUIRE_FALSE(window.CoversSince(oldest_needed - 10s));
 }
 
 TEST_CASE("A window agrees with a list of all saves", "[caches]") {

@@ -84,6 +84,27 @@ TEST_CASE("Save refuses a stale expected version and tells the actual one", "[re
   REQUIRE(Must(repository.Save(Command(ref, 3))).info.version == 4);
 }
 
+TEST_CASE("The largest version there can be is one that nothing has", "[repository]") {
+  TestRepository repository(Nats().url());
+  const auto ref = Order("largest version");
+  Must(repository.Save(Command(ref, 0, 2)));
+  for (const std::string& id : {std::string(), FreshId()}) {
+    for (const uint64_t version : {UINT64_MAX, UINT64_MAX - 1}) {
+      REQUIRE(ConflictOf(repository.Save(WithId(Command(ref, version), id)).status()).actual_version() == 2);
+    }
+  }
+  for (const bool reverse : {false, true}) {
+    HistoryQuery query;
+    query.ref = ref;
+    query.from_version = UINT64_MAX;
+    query.reverse = reverse;
+    REQUIRE(Must(repository.History(query)).empty());
+    query.to_version = UINT64_MAX;
+    REQUIRE(Must(repository.History(query)).empty());
+  }
+  REQUIRE(domain::HasReason(repository.LoadVersion(ref, UINT64_MAX).status(), pb::ERROR_REASON_VERSION_NOT_FOUND));
+}
+
 TEST_CASE("Save with must_exist needs an aggregate, and leaves no stream behind without one", "[repository]") {
   TestRepository repository(Nats().url());
   SaveCommand command = Command({.context = "nowhere", .aggregate = "thing", .entity_id = "1"}, std::nullopt);
@@ -372,6 +393,18 @@ TEST_CASE("A load that is larger than allowed says how to read it instead", "[re
   const absl::Status status = repository.Load(ref).status();
   REQUIRE(domain::HasReason(status, pb::ERROR_REASON_TOO_LARGE));
   REQUIRE(domain::GetErrorDetail(status)->limit().config_key() == "limits.max_load_size");
+}
+
+TEST_CASE("A load counts what events hold beside their payloads", "[repository]") {
+  TestRepository repository(Nats().url());
+  const auto ref = Order("large metadata");
+  for (uint64_t saves = 0; saves < 6; ++saves) {
+    SaveCommand command = Command(ref, saves * 100, 100);
+    for (SaveEvent& event : command.events) event.event.metadata.custom = {{"k", std::string(8000, 'x')}};
+    Must(repository.Save(std::move(command)));
+  }
+  REQUIRE(domain::HasReason(repository.Load(ref).status(), pb::ERROR_REASON_TOO_LARGE));
+  REQUIRE(Must(repository.LoadVersion(ref, 400)).events.size() == 400);
 }
 
 TEST_CASE("Metadata that does not fit the headers is refused before anything is stored", "[repository]") {

@@ -300,6 +300,37 @@ TEST_CASE("Shutdown lets a running call finish and refuses new ones") {
   CHECK(CallMetadata(server).error_code() == grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_CASE("Callers that go on calling while a server stops are told that it does") {
+  Gate gate;
+  RpcServer server(Metadata(gate.handler()));
+  gate.Release();
+  REQUIRE(CallMetadata(server).ok());
+  // A retry after this wait finds the server gone; until then every answer has a reason.
+  auto caller = std::async(std::launch::async, [&] {
+    int refused = 0;
+    while (refused < 5) {
+      const grpc::Status status = CallMetadata(server);
+      if (status.ok()) continue;
+      if (status.error_code() != grpc::StatusCode::UNAVAILABLE || ReasonOf(status) != pb::ERROR_REASON_SHUTTING_DOWN) {
+        return status.error_message() + " after " + std::to_string(refused) + " refusals";
+      }
+      ++refused;
+    }
+    return std::string();
+  });
+  server.server().Shutdown(kPatience);
+  CHECK(caller.get() == "");
+}
+
+TEST_CASE("Shutdown calls the cut-off when the grace is over, and lets what it ends answer") {
+  Gate gate;
+  RpcServer server(Metadata(gate.handler()));
+  auto running = std::async(std::launch::async, [&] { return CallMetadata(server); });
+  gate.WaitUntilEntered();
+  server.server().Shutdown(std::chrono::milliseconds(20), [&] { gate.Release(); });
+  CHECK(running.get().ok());
+}
+
 TEST_CASE("Shutdown cancels what has not finished within the grace") {
   Gate gate;
   RpcServer server(Metadata(gate.handler()));
