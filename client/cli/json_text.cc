@@ -1,5 +1,6 @@
 #include "client/cli/json_text.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -148,9 +149,11 @@ std::string CompactJson(absl::string_view json) {
 }
 
 std::string PrettyJson(absl::string_view json) {
+  constexpr size_t kMostIndented = 64;
   std::string result;
   size_t depth = 0;
-  const auto new_line = [&] { absl::StrAppend(&result, "\n", std::string(2 * depth, ' ')); };
+  // Deeper levels share one indentation: the text would grow with the square of the depth.
+  const auto new_line = [&] { absl::StrAppend(&result, "\n", std::string(2 * std::min(depth, kMostIndented), ' ')); };
   for (size_t at = 0; at < json.size();) {
     const char c = json[at];
     const size_t end = c == '"' ? SkipString(json, at) : at + 1;

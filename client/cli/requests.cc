@@ -208,7 +208,11 @@ absl::StatusOr<pb::SaveRequest> BuildSave(const Arguments& arguments, std::istre
   for (const auto set : {SetExpectation, AddEvents, SetState, SetOptions}) {
     if (absl::Status status = set(arguments, request); !status.ok()) return status;
   }
-  if (const auto id = arguments.Get("request-id")) request.set_request_id(*id);
+  if (const auto id = arguments.Get("request-id")) {
+    // A script whose variable is not set would save twice when it repeats.
+    if (id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
+    request.set_request_id(*id);
+  }
   if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
   return request;
 }

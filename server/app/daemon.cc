@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   daemon->aggregates_ = std::make_unique<rpc::AggregateService>(
       self->repository_.get(),
       rpc::AggregateService::Options{.limits = RequestLimitsOf(self->config_.limits),
-                                     .fsync = [self] { return FsyncOf(self->fsync_mode()); },
+                                     .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
                                      .clock = clock});
   daemon->admin_ = std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); });
   return daemon;
@@ -115,21 +115,24 @@ absl::Status Daemon::StartEmbedded() {
 absl::Status Daemon::PassGate(jetstream::RawConnection& connection) {
   ASSIGN_OR_RETURN(jetstream::ServerFacts facts, jetstream::ProbeServer(connection));
   jetstream::FsyncMode fsync = jetstream::FsyncMode::kUnknown;
+  std::string why_unknown = "nats.monitoring_url is not set";
   if (config_.nats.embedded.enabled) {
     fsync = config_.nats.embedded.sync_interval == "always" ? jetstream::FsyncMode::kAlways
                                                             : jetstream::FsyncMode::kInterval;
   } else if (!config_.nats.monitoring_url.empty()) {
-    const absl::StatusOr<jetstream::FsyncMode> answer = jetstream::AskFsyncMode(config_.nats.monitoring_url);
+    const absl::StatusOr<jetstream::FsyncMode> answer = jetstream::AskFsyncModes(MonitoringUrlsOf(config_.nats));
     if (answer.ok()) {
       fsync = *answer;
     } else {
       base::LogWarn("fsync mode not known", {{"reason", answer.status()}});
+      why_unknown = std::string(answer.status().message());
     }
   }
   base::LogInfo("nats server accepted", {{"version", facts.version}, {"api_level", facts.api_level}});
   base::MutexLock lock(mutex_);
   facts_ = std::move(facts);
   fsync_ = fsync;
+  why_fsync_unknown_ = std::move(why_unknown);
   return absl::OkStatus();
 }
 
@@ -174,9 +177,12 @@ std::string Daemon::address() const {
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", server_->port());
 }
 
-jetstream::FsyncMode Daemon::fsync_mode() const {
+jetstream::FsyncMode Daemon::FsyncMode(int replicas) const {
   base::MutexLock lock(mutex_);
-  return fsync_;
+  const bool all_asked =
+      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= MonitoringUrlsOf(config_.nats).size();
+  // Some server calling fsync late is known from one; that all call it at once only from all.
+  return fsync_ == jetstream::FsyncMode::kAlways && !all_asked ? jetstream::FsyncMode::kUnknown : fsync_;
 }
 
 pb::GetServerInfoResponse Daemon::ServerInfo() const {
@@ -201,14 +207,16 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   }
   const std::map<std::string, uint64_t> foreign = repository_->stats().foreign_messages;
   int replicas = config_.repository.stream.replicas;
+  int most_replicas = replicas;
   for (const jetstream::StreamPtr& stream : repository_->streams()) {
     replicas = std::min(replicas, stream->replicas);
+    most_replicas = std::max(most_replicas, stream->replicas);
     pb::StreamInfo& listed = *info.add_streams();
     listed.set_name(stream->name);
     listed.set_replicas(static_cast<uint32_t>(stream->replicas));
     if (const auto met = foreign.find(stream->name); met != foreign.end()) listed.set_foreign_messages(met->second);
   }
-  const jetstream::FsyncMode fsync = fsync_mode();
+  const jetstream::FsyncMode fsync = FsyncMode(most_replicas);
   info.mutable_durability()->set_replicas(static_cast<uint32_t>(replicas));
   info.mutable_durability()->set_fsync(FsyncOf(fsync));
   info.set_max_request_bytes(config_.limits.max_request_size);
@@ -220,7 +228,10 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     info.add_warnings("fsync is not `always`: a power cut may lose the last saves that were acknowledged");
   }
   if (fsync == jetstream::FsyncMode::kUnknown) {
-    info.add_warnings("when NATS calls fsync is not known: set nats.monitoring_url");
+    base::MutexLock lock(mutex_);
+    info.add_warnings(absl::StrCat(
+        "when NATS calls fsync is not known: ",
+        fsync_ == jetstream::FsyncMode::kUnknown ? why_fsync_unknown_ : "nats.monitoring_url does not name all servers"));
   }
   if (replicas < kDurableReplicas) {
     info.add_warnings(absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",

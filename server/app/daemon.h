@@ -56,7 +56,8 @@ class Daemon {
   absl::Status StartEmbedded();
   absl::Status PassGate(jetstream::RawConnection& connection);
   void UpdateHealth();
-  jetstream::FsyncMode fsync_mode() const;
+  // What is known of streams with so many replicas.
+  jetstream::FsyncMode FsyncMode(int replicas) const;
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
 
   const config::Config config_;
@@ -76,6 +77,7 @@ class Daemon {
   mutable base::Mutex mutex_;
   jetstream::ServerFacts facts_ GUARDED_BY(mutex_);
   jetstream::FsyncMode fsync_ GUARDED_BY(mutex_) = jetstream::FsyncMode::kUnknown;
+  std::string why_fsync_unknown_ GUARDED_BY(mutex_) = "not connected to NATS yet";
   bool serving_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::function<void()> on_serving_ GUARDED_BY(mutex_);

@@ -2,6 +2,9 @@
 
 #include <string>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
+
 namespace persistd::app {
 namespace {
 
@@ -80,6 +83,14 @@ rpc::RequestLimits RequestLimitsOf(const config::Limits& limits) {
   request.max_event_bytes = limits.max_event_size;
   request.max_state_bytes = limits.max_state_size;
   return request;
+}
+
+std::vector<std::string> MonitoringUrlsOf(const config::Nats& nats) {
+  std::vector<std::string> urls;
+  for (const absl::string_view url : absl::StrSplit(nats.monitoring_url, ',', absl::SkipWhitespace())) {
+    urls.emplace_back(absl::StripAsciiWhitespace(url));
+  }
+  return urls;
 }
 
 pb::Durability::Fsync FsyncOf(jetstream::FsyncMode mode) {

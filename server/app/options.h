@@ -1,6 +1,9 @@
 // From the configuration to the options of each part. Pure.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "cim/persistence/v1/types.pb.h"
 #include "server/config/config.h"
 #include "server/jetstream/monitoring.h"
@@ -10,6 +13,9 @@
 #include "server/rpc/server.h"
 
 namespace persistd::app {
+
+// The servers that nats.monitoring_url names.
+std::vector<std::string> MonitoringUrlsOf(const config::Nats& nats);
 
 jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats);
 repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config);

@@ -1,5 +1,7 @@
 #include "server/app/ready_file.h"
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
@@ -8,15 +10,31 @@
 
 namespace persistd::app {
 
+namespace {
+
+std::string DraftOf(const std::string& path) { return path + ".new"; }
+
+absl::Status WriteDraft(const std::string& path, const std::string& text) {
+  errno = 0;
+  std::ofstream file(DraftOf(path), std::ios::trunc);
+  file << text;
+  if (file.flush()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("cannot write ", DraftOf(path), ": ", std::strerror(errno)));
+}
+
+}  // namespace
+
+absl::Status PrepareReadyFile(const std::string& path) {
+  RemoveReadyFile(path);
+  if (absl::Status status = WriteDraft(path, ""); !status.ok()) return status;
+  RemoveReadyFile(DraftOf(path));
+  return absl::OkStatus();
+}
+
 absl::Status WriteReadyFile(const std::string& path, const std::string& address) {
-  const std::string draft = path + ".new";
-  {
-    std::ofstream file(draft, std::ios::trunc);
-    file << address << "\n";
-    if (!file.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", draft));
-  }
+  if (absl::Status status = WriteDraft(path, address + "\n"); !status.ok()) return status;
   std::error_code error;
-  std::filesystem::rename(draft, path, error);
+  std::filesystem::rename(DraftOf(path), path, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", error.message()));
   return absl::OkStatus();
 }

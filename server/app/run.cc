@@ -68,14 +68,16 @@ int Run(const config::Config& config, const Flags& flags) {
     _exit(128 + first);
   });
 
-  if (!flags.ready_file.empty()) RemoveReadyFile(flags.ready_file);  // Left behind by a kill -9.
+  // One may have been left behind by a kill -9; and whoever waits for one that cannot be written would wait for ever.
+  const absl::Status prepared =
+      flags.ready_file.empty() ? absl::OkStatus() : PrepareReadyFile(flags.ready_file);
   const auto on_serving = [&daemon, &flags] {
     base::LogInfo("serving", {{"address", daemon.address()}});
     if (flags.ready_file.empty()) return;
     const absl::Status written = WriteReadyFile(flags.ready_file, daemon.address());
     if (!written.ok()) base::LogError("no ready file", {{"reason", written.message()}});
   };
-  const absl::Status started = daemon.Start(on_serving);
+  const absl::Status started = prepared.ok() ? daemon.Start(on_serving) : prepared;
   if (started.ok()) {
     asked_to_end.wait(false);
   } else if (!asked_to_end) {

@@ -69,7 +69,7 @@ struct Nats {
   int connections = 3;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(2);
   std::chrono::milliseconds ping_interval = std::chrono::seconds(10);
-  std::string monitoring_url;  // empty: the fsync mode of an external cluster stays unknown
+  std::string monitoring_url;  // one or several, with commas; empty: the fsync mode of an external NATS stays unknown
   NatsTls tls;
   Embedded embedded;
 

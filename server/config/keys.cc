@@ -9,8 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/config/aggregates.h"
 #include "server/config/scalars.h"
 #include "server/config/syntax.h"
@@ -127,8 +129,12 @@ absl::Status CheckNotEmpty(absl::string_view text) {
   return text.empty() ? absl::InvalidArgumentError("empty") : CheckText(text, kMaxPath);
 }
 
-absl::Status CheckEmptyOrMonitoringUrl(absl::string_view text) {
-  return text.empty() ? absl::OkStatus() : CheckMonitoringUrl(text);
+absl::Status CheckMonitoringUrls(absl::string_view text) {
+  if (text.empty()) return absl::OkStatus();
+  for (const absl::string_view url : absl::StrSplit(text, ',')) {
+    if (absl::Status status = CheckMonitoringUrl(absl::StripAsciiWhitespace(url)); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSyncInterval(absl::string_view text) {
@@ -214,8 +220,8 @@ std::vector<Key> NatsKeys() {
       Number("nats.connections", nats(&Nats::connections), 1, 16),
       Duration("nats.connect_timeout", nats(&Nats::connect_timeout), 100ms, 1min),
       Duration("nats.ping_interval", nats(&Nats::ping_interval), 100ms, 10min),
-      Text("nats.monitoring_url", nats(&Nats::monitoring_url), "http://HOST:PORT or https://HOST:PORT, or empty",
-           CheckEmptyOrMonitoringUrl),
+      Text("nats.monitoring_url", nats(&Nats::monitoring_url),
+           "http://HOST:PORT or https://HOST:PORT, several separated by commas, or empty", CheckMonitoringUrls),
       Flag("nats.tls.enabled", nats(&Nats::tls, &NatsTls::enabled)),
       Path("nats.tls.ca_file", nats(&Nats::tls, &NatsTls::ca_file), kAllowedFile),
       Path("nats.tls.cert_file", nats(&Nats::tls, &NatsTls::cert_file), kAllowedFile),

@@ -38,4 +38,14 @@ absl::StatusOr<FsyncMode> AskFsyncMode(absl::string_view url) {
                                                                              : FsyncMode::kInterval;
 }
 
+absl::StatusOr<FsyncMode> AskFsyncModes(const std::vector<std::string>& urls) {
+  FsyncMode weakest = urls.empty() ? FsyncMode::kUnknown : FsyncMode::kAlways;
+  for (const std::string& url : urls) {
+    const absl::StatusOr<FsyncMode> mode = AskFsyncMode(url);
+    if (!mode.ok()) return mode;
+    if (*mode != FsyncMode::kAlways) weakest = *mode;
+  }
+  return weakest;
+}
+
 }  // namespace persistd::jetstream

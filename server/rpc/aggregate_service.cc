@@ -32,7 +32,7 @@ base::Task<absl::Status> AggregateService::Save(const CallContext& context, cons
   CO_ASSIGN_OR_RETURN(repository::SaveCommand command, ToSaveCommand(request, options_.limits, save));
   CO_ASSIGN_OR_RETURN(const repository::SaveResult result,
                       co_await repository_->Save(std::move(command), context.deadline()));
-  ToProto(result, options_.fsync(), response);
+  ToProto(result, options_.fsync(result.replicas), response);
   co_return absl::OkStatus();
 }
 

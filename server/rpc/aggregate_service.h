@@ -17,8 +17,9 @@ class AggregateService {
  public:
   struct Options {
     RequestLimits limits = {};
-    // When what was acknowledged has reached the disk, as known at present. Called for each save, on any thread.
-    std::function<cim::persistence::v1::Durability::Fsync()> fsync = [] {
+    // When what a stream with so many replicas acknowledged has reached the disk, as known at present. Called for each
+    // save, on any thread.
+    std::function<cim::persistence::v1::Durability::Fsync(int replicas)> fsync = [](int) {
       return cim::persistence::v1::Durability::FSYNC_UNKNOWN;
     };
     const base::Clock* clock = &base::Clock::System();

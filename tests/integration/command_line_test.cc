@@ -50,6 +50,15 @@ TEST_CASE("A wrong command line is refused with its reason and exit status 2", "
   CheckRefused(RunPersistd({"--config", "/nowhere/persistd.yaml"}), {"/nowhere/persistd.yaml"});
 }
 
+TEST_CASE("A ready file that cannot be written ends the daemon before it serves", "[command line]") {
+  const testing::TempDir dir;
+  const Outcome outcome = RunPersistd({"--ready-file", dir.File("none/ready"), "--set", "data_dir=" + dir.File("data"),
+                                       "--set", "server.listen_address=127.0.0.1:0"});
+  INFO(outcome.output);
+  CHECK(outcome.status.code == 1);
+  CHECK(StrContains(outcome.output, dir.File("none/ready") + ".new: No such file or directory"));
+}
+
 TEST_CASE("--check-config prints the configuration in force, without secrets, and starts nothing", "[command line]") {
   const testing::TempDir dir;
   const Outcome good =

@@ -73,6 +73,9 @@ TEST_CASE("Compact and pretty change white space only", "[cli]") {
   "c\" :": "x,  y"
 })");
   CHECK(PrettyJson("[ ]") == "[]");
+  const std::string deep = std::string(20'000, '[') + "1" + std::string(20'000, ']');
+  CHECK(PrettyJson(deep).size() < 40'000 * 150);
+  CHECK(CompactJson(PrettyJson(deep)) == deep);
   CHECK(PrettyJson(" 1e5 ") == "1e5");
 }
 

@@ -93,7 +93,7 @@ repository::LoadResult Loaded() {
 struct Fixture {
   testing::FakeRepository repository;
   AggregateService aggregates{
-      &repository, {.limits = {.max_event_bytes = 100}, .fsync = [] { return pb::Durability::FSYNC_ALWAYS; }}};
+      &repository, {.limits = {.max_event_bytes = 100}, .fsync = [](int) { return pb::Durability::FSYNC_ALWAYS; }}};
   AdminService admin{[] {
     pb::GetServerInfoResponse info;
     info.set_version("1.2.3");
