@@ -60,7 +60,7 @@ std::string Advice(const absl::Status& status, const std::optional<pb::ErrorDeta
     case pb::ERROR_REASON_OVERLOADED:
       return "try again a little later; nothing was stored";
     case pb::ERROR_REASON_FOREIGN_MESSAGE:
-      return "an operator must find who else publishes on this aggregate's subject, and remove the message";
+      return "an operator must find who else publishes on this aggregate's subject, stop it, and restore the stream";
     case pb::ERROR_REASON_TYPE_NOT_DECLARED:
       return "declare the aggregate type in the daemon's configuration, or allow repository.auto_create";
     case pb::ERROR_REASON_STORAGE_UNSUITABLE:

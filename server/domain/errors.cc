@@ -153,7 +153,8 @@ absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, u
   SetRef(ref, detail);
   return Make(absl::StatusCode::kFailedPrecondition,
               absl::StrCat("the last message of aggregate ", Name(ref), " (stream ", stream, ", sequence ", sequence,
-                           ") was not written by persistd; an operator must find who publishes there and remove it"),
+                           ") was not written by persistd; an operator must find who publishes there, stop it, and restore "
+                           "the stream from a backup made before. Reads go on"),
               detail);
 }
 

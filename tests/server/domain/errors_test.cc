@@ -67,7 +67,7 @@ std::vector<Case> Cases() {
        "too many saves wait; retry in a second"},
       {ForeignMessage(kRef, "S", 7), StatusCode::kFailedPrecondition, pb::ERROR_REASON_FOREIGN_MESSAGE, false,
        "the last message of aggregate sales/order/A-1 (stream S, sequence 7) was not written by persistd; an operator "
-       "must find who publishes there and remove it"},
+       "must find who publishes there, stop it, and restore the stream from a backup made before. Reads go on"},
       {TypeNotDeclared(kRef), StatusCode::kFailedPrecondition, pb::ERROR_REASON_TYPE_NOT_DECLARED, false,
        "aggregate type sales/order is not declared and repository.auto_create is false; declare it in "
        "repository.aggregates"},
