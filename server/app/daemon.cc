@@ -27,7 +27,7 @@ constexpr const char* kFeatures[] = {"save", "load", "history", "get_at_version"
 }  // namespace
 
 Daemon::Daemon(config::Config config, const base::Clock* clock)
-    : config_(std::move(config)), clock_(clock), started_at_(clock->WallNow()) {}
+    : config_(std::move(config)), started_at_(clock->WallNow()) {}
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, const base::Clock* clock) {
   if (config.nats.tls.enabled) RETURN_IF_ERROR(jetstream::CheckTlsUsable());

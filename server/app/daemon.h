@@ -61,7 +61,6 @@ class Daemon {
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
 
   const config::Config config_;
-  const base::Clock* const clock_;
   const base::WallTime started_at_;
 
   base::Executor executor_{"persistd-timer"};

@@ -230,7 +230,7 @@ base::Task<absl::Status> RepositoryImpl::AppendEvents(const Head& head, uint64_t
     result.events.push_back(std::move(loaded));
     co_return true;
   };
-  const class History::Range range{.first = first, .last = last, .reverse = false};
+  const struct History::Range range{.first = first, .last = last, .reverse = false};
   CO_RETURN_IF_ERROR(co_await history_.Visit(result.info.ref, head, range, append, deadline));
   if (missing > 0) {
     co_return domain::TooLarge(
@@ -333,7 +333,7 @@ base::Task<absl::Status> RepositoryImpl::History(HistoryQuery query, EventSink s
     co_return co_await sink(std::move(found));
   };
   if (query.from_version >= head.version) co_return absl::OkStatus();
-  const class History::Range range{.first = query.from_version + 1,
+  const struct History::Range range{.first = query.from_version + 1,
                                    .last = std::min(head.version, query.to_version.value_or(head.version)),
                                    .reverse = query.reverse};
   co_return co_await history_.Visit(query.ref, std::move(head), range, visit, deadline);

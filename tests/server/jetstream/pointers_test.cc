@@ -57,7 +57,7 @@ class Aggregate {
   Pointers Expected(uint64_t version) const {
     Pointers expected;
     for (uint64_t v = version; v > 1 && version - v < kMaxBackPointers; --v) expected.back.push_back(sequence(v - 1));
-    for (const uint64_t level : {1024, 32'768, 1'048'576}) {
+    for (const uint64_t level : {1024u, 32'768u, 1'048'576u}) {
       uint64_t target = (version - 1) / level * level;
       const bool near = version - target <= kMaxBackPointers;
       const bool named = std::any_of(expected.skip.begin(), expected.skip.end(),
@@ -120,7 +120,7 @@ TEST_CASE("Every event of an aggregate saved at random points to its 32 predeces
 TEST_CASE("Pointers stay right over the second skip level", "[jetstream]") {
   Aggregate aggregate;
   for (int i = 0; aggregate.version() < 40'000; ++i)
-    aggregate.Save(1 + i % 7, static_cast<uint64_t>(i % 11) * 1000, i % 2);
+    aggregate.Save(1 + i % 7, static_cast<uint64_t>(i % 11) * 1000, static_cast<uint64_t>(i % 2));
   for (uint64_t v = 1; v <= aggregate.version(); ++v) {
     if (aggregate.Decode(v) != aggregate.Expected(v)) FAIL("wrong pointers of version " << v);
   }

@@ -70,7 +70,7 @@ TEST_CASE("A stale check stores nothing, of one message or of many", "[jetstream
   Bench bench;
   REQUIRE(bench.Publish(Messages(3), Expect(0)).kind == Kind::kStored);
   for (const int count : {1, 2, 100}) {
-    for (const uint64_t wrong : {0, 1, 2, 4, 999}) {
+    for (const uint64_t wrong : {0u, 1u, 2u, 4u, 999u}) {
       CHECK(bench.Publish(Messages(count), Expect(wrong)).kind == Kind::kConflict);
     }
   }
