@@ -15,9 +15,10 @@ void Ledger::Add(SaveRecord record) {
   changed_.NotifyAll();
 }
 
-void Ledger::CountUnknown() {
+void Ledger::CountFailed(bool unknown) {
   base::MutexLock lock(mutex_);
-  ++unknown_;
+  ++failed_;
+  if (unknown) ++unknown_;
   changed_.NotifyAll();
 }
 
@@ -34,6 +35,11 @@ uint64_t Ledger::acknowledged_version(size_t aggregate) const {
 size_t Ledger::settled() const {
   base::MutexLock lock(mutex_);
   return records_.size();
+}
+
+size_t Ledger::failed() const {
+  base::MutexLock lock(mutex_);
+  return failed_;
 }
 
 size_t Ledger::unknown() const {
@@ -60,11 +66,11 @@ bool Ledger::WaitForSettled(size_t count, std::chrono::milliseconds timeout) con
   return true;
 }
 
-bool Ledger::WaitForUnknown(size_t count, std::chrono::milliseconds timeout) const {
+bool Ledger::WaitForFailed(size_t count, std::chrono::milliseconds timeout) const {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   base::MutexLock lock(mutex_);
-  while (unknown_ < count) {
-    if (!changed_.WaitUntil(mutex_, deadline)) return unknown_ >= count;
+  while (failed_ < count) {
+    if (!changed_.WaitUntil(mutex_, deadline)) return failed_ >= count;
   }
   return true;
 }

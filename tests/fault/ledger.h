@@ -29,20 +29,21 @@ class Ledger {
   explicit Ledger(size_t aggregates) : acknowledged_version_(aggregates) {}
 
   void Add(SaveRecord record);
-  // An attempt ended without saying whether it was stored.
-  void CountUnknown();
+  // An attempt got no verdict and is repeated. unknown: it may have been stored.
+  void CountFailed(bool unknown);
   void Fail(std::string problem);
 
   // The highest version that any writer was told of so far.
   uint64_t acknowledged_version(size_t aggregate) const;
   size_t settled() const;
+  size_t failed() const;
   size_t unknown() const;
   std::vector<SaveRecord> records() const;
   std::vector<std::string> problems() const;
 
-  // False when that many saves were not settled, or attempts not unknown, by the timeout.
+  // False when fewer saves were settled, or attempts had failed, by the timeout.
   [[nodiscard]] bool WaitForSettled(size_t count, std::chrono::milliseconds timeout) const;
-  [[nodiscard]] bool WaitForUnknown(size_t count, std::chrono::milliseconds timeout) const;
+  [[nodiscard]] bool WaitForFailed(size_t count, std::chrono::milliseconds timeout) const;
 
  private:
   mutable base::Mutex mutex_;
@@ -50,7 +51,8 @@ class Ledger {
   std::vector<SaveRecord> records_ GUARDED_BY(mutex_);
   std::vector<uint64_t> acknowledged_version_ GUARDED_BY(mutex_);
   std::vector<std::string> problems_ GUARDED_BY(mutex_);
-  size_t unknown_ GUARDED_BY(mutex_) = 0;
+  size_t failed_ GUARDED_BY(mutex_) = 0;
+  size_t unknown_ GUARDED_BY(mutex_) = 0;  // Of those.
 };
 
 }  // namespace persistd::fault

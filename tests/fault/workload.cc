@@ -149,12 +149,12 @@ void Workload::Settle(const std::vector<client::Client>& clients, Random& random
       ledger_.Add(std::move(record));
       return;
     }
-    if (client::MayHaveBeenStored(answer.status())) {
-      ledger_.CountUnknown();
-    } else if (!client::IsRetryable(answer.status())) {
+    const bool unknown = client::MayHaveBeenStored(answer.status());
+    if (!unknown && !client::IsRetryable(answer.status())) {
       fail(absl::StrCat("failed: ", answer.status().ToString()));
       return;
     }
+    ledger_.CountFailed(unknown);
     std::this_thread::sleep_for(20ms);
   }
   fail(absl::StrCat("was not settled in time, last: ", last.ToString()));
