@@ -1,13 +1,16 @@
 // What the daemon does when its NATS is late, goes away, comes back, wants credentials, or will not do.
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/integration/api.h"
 #include "tests/integration/persistd_process.h"
+#include "tests/server/jetstream/disguised_server.h"
 #include "tests/server/jetstream/nats_keys.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/files.h"
@@ -37,21 +40,23 @@ template <typename Call>
   return failed;
 }
 
+// The answers of every kind of call.
+std::vector<absl::Status> CallAll(Api& api, const CallOptions& options = {}) {
+  pb::GetAtVersionRequest at;
+  *at.mutable_ref() = Order("away");
+  at.set_version(1);
+  return {api.Save(SaveOf(Order("away")), options).status(), api.Load(Order("away"), options).status(),
+          api.GetMetadata(Order("away"), options).status(), api.History(HistoryOf(Order("away")), options).status(),
+          api.GetAtVersion(at, options).status()};
+}
+
 // Every kind of call fails UNAVAILABLE with NATS_UNAVAILABLE, long before its deadline.
 void CheckUnavailable(Api& api) {
   REQUIRE(testing::PollUntil([&] { return !Must(api.GetServerInfo()).nats().connected(); }, kPatience));
   const auto load = [&api] { return api.Load(Order("1"), {.timeout = 1s}).status(); };
   REQUIRE(WaitForFailure(load, pb::ERROR_REASON_NATS_UNAVAILABLE, ""));
   const auto begin = std::chrono::steady_clock::now();
-  const CallOptions options{.timeout = 20s};
-  std::vector<absl::Status> answers = {
-      api.Save(SaveOf(Order("away")), options).status(), api.Load(Order("away"), options).status(),
-      api.GetMetadata(Order("away"), options).status(), api.History(HistoryOf(Order("away")), options).status()};
-  pb::GetAtVersionRequest at;
-  *at.mutable_ref() = Order("away");
-  at.set_version(1);
-  answers.push_back(api.GetAtVersion(at, options).status());
-  for (const absl::Status& answer : answers) {
+  for (const absl::Status& answer : CallAll(api, {.timeout = 20s})) {
     INFO(answer.ToString());
     CHECK(absl::IsUnavailable(answer));
     CHECK(ReasonOf(answer) == pb::ERROR_REASON_NATS_UNAVAILABLE);
@@ -192,6 +197,72 @@ TEST_CASE("A NATS without JetStream is refused by name", "[nats]") {
   CHECK(WaitForFailure(save, pb::ERROR_REASON_STORAGE_UNSUITABLE, "JetStream"));
   CHECK(absl::IsFailedPrecondition(save()));
   CHECK_FALSE(Must(api.IsServing()));
+}
+
+// Both of the daemon's connections are refused, every kind of call says why and stores nothing.
+void CheckRefused(Api& api, const std::string& name) {
+  REQUIRE(api.WaitUntilServing(false));
+  // Each connection finds out for itself: the one for writes is told of here, loads use the other.
+  const auto told = [&] {
+    const pb::GetServerInfoResponse info = Must(api.GetServerInfo());
+    return info.warnings_size() > 0 && StrContains(info.warnings(0), name);
+  };
+  REQUIRE(testing::PollUntil(told, kPatience));
+  const auto load = [&api] { return api.Load(Order("away"), {.timeout = 1s}).status(); };
+  REQUIRE(WaitForFailure(load, pb::ERROR_REASON_STORAGE_UNSUITABLE, name));
+  for (const absl::Status& answer : CallAll(api)) {
+    INFO(answer.ToString());
+    CHECK(absl::IsFailedPrecondition(answer));
+    CHECK(ReasonOf(answer) == pb::ERROR_REASON_STORAGE_UNSUITABLE);
+    CHECK(StrContains(answer.message(), name));
+  }
+  CHECK_FALSE(Must(api.IsServing()));
+  CHECK_FALSE(Must(api.GetServerInfo()).nats().connected());
+}
+
+TEST_CASE("A nats-server that is too old is refused by name, when the daemon starts and whenever it connects again",
+          "[nats]") {
+  jetstream::DisguisedServer server;
+  server.PretendVersion("2.12.9");
+  PersistdProcess daemon({.sets = {"nats.urls=" + server.url()}});
+  Api api(daemon.address());
+  CheckRefused(api, "nats-server 2.12.9 ");
+  CHECK(daemon.ready().empty());
+  server.PretendNothing();
+  REQUIRE(api.WaitUntilServing(true));
+  REQUIRE(daemon.WaitUntilReady());
+  Must(api.Save(SaveOf(Order("1"), 0, 1, "{}")).status());
+  uint64_t version = 1;
+  const std::vector<std::pair<std::function<void()>, std::string>> disguises = {
+      {[&] { server.PretendVersion("2.11.9"); }, "nats-server 2.11.9 "},
+      {[&] { server.PretendVersion("2.12.13"); }, "nats-server 2.12.13 "},
+      {[&] { server.PretendVersion("2.14.2"); }, "nats-server 2.14.2 "},
+      {[&] { server.PretendVersion("2.14.3"); }, "nats-server 2.14.3 "},
+      {[&] { server.PretendApiLevel(0); }, "nats-server 2.10 or older (JetStream API level 0)"},
+      {[&] { server.PretendApiLevel(1); }, "nats-server 2.11 (JetStream API level 1)"}};
+  for (const auto& [disguise, name] : disguises) {
+    INFO(name);
+    disguise();
+    server.CutConnections();
+    CheckRefused(api, name);
+    server.PretendNothing();
+    REQUIRE(api.WaitUntilServing(true));
+    Must(api.Save(SaveOf(Order("1"), version++, 1, "{}")).status());
+  }
+  CHECK(Must(api.History(Order("1"))).size() == version);
+  CHECK(Must(api.GetServerInfo()).nats().server_version() == server.facts().version);
+  // What no refused connection may have stored.
+  CHECK(absl::IsNotFound(api.Load(Order("away")).status()));
+}
+
+TEST_CASE("A nats-server of an older line with the fix is served", "[nats]") {
+  jetstream::DisguisedServer server;
+  server.PretendVersion("2.14.9");
+  PersistdProcess daemon({.sets = {"nats.urls=" + server.url()}});
+  Api api(daemon.address());
+  REQUIRE(api.WaitUntilServing(true));
+  CHECK(api.Save(SaveOf(Order("1"))).ok());
+  CHECK(Must(api.GetServerInfo()).nats().server_version() == "2.14.9");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 
 namespace persistd::testing {
 namespace {
@@ -121,6 +122,16 @@ void TcpProxy::Release() {
   while (!delivered()) changed_.Wait(mutex_);
 }
 
+void TcpProxy::ReplaceAnswers(std::string text, std::string replacement) {
+  {
+    base::MutexLock lock(mutex_);
+    replaced_ = std::move(text);
+    replacement_ = std::move(replacement);
+    for (Link& link : links_) Replace(link);  // What waits, by the new rule.
+  }
+  Wake();
+}
+
 void TcpProxy::SetAway(bool away) {
   {
     base::MutexLock lock(mutex_);
@@ -183,10 +194,29 @@ void TcpProxy::FromClient(Link& link) {
 void TcpProxy::FromServer(Link& link) {
   std::optional<std::string> bytes = ReadSome(link.server.get());
   if (!bytes.has_value()) {
+    link.to_client += link.from_server;
+    Flush(link);
     link.dead = true;
   } else if (!link.client_ended && link.strike != Strike::kLoseAnswers) {
-    link.to_client += *bytes;
+    link.from_server += *bytes;
+    Replace(link);
   }
+}
+
+// Moves what is certain from `from_server` to `to_client`.
+void TcpProxy::Replace(Link& link) {
+  std::string& bytes = link.from_server;
+  size_t kept = 0;
+  if (!replaced_.empty()) {
+    for (size_t found = bytes.find(replaced_); found != std::string::npos; found = bytes.find(replaced_)) {
+      link.to_client.append(bytes, 0, found).append(replacement_);
+      bytes.erase(0, found + replaced_.size());
+    }
+    kept = std::min(bytes.size(), replaced_.size() - 1);
+    while (!absl::EndsWith(bytes, replaced_.substr(0, kept))) --kept;
+  }
+  link.to_client.append(bytes, 0, bytes.size() - kept);
+  bytes.erase(0, bytes.size() - kept);
 }
 
 void TcpProxy::Flush(Link& link) {

@@ -1,4 +1,5 @@
-// A TCP proxy on 127.0.0.1 that misbehaves on demand: it loses answers, holds requests back and delivers them late.
+// A TCP proxy on 127.0.0.1 that misbehaves on demand: it loses answers, forges them, holds requests back and delivers
+// them late.
 //
 //   client ── to_server ──▶ proxy ──▶ server
 //
@@ -45,6 +46,11 @@ class TcpProxy {
   // when the server has read all of it and closed its side.
   void Release();
 
+  // From now on `replacement` comes to clients wherever `text` comes from the server, which is to have the same length
+  // where the protocol counts bytes. Bytes that may be the beginning of `text` wait for those after them. An empty
+  // `text` replaces nothing.
+  void ReplaceAnswers(std::string text, std::string replacement);
+
   // True: closes all connections and those to come at once, as a server that is away would.
   void SetAway(bool away);
 
@@ -54,7 +60,8 @@ class TcpProxy {
     base::UniqueFd server;
     std::string to_server;  // Not yet written.
     std::string to_client;
-    std::string recent;  // The last bytes from the client that may be the beginning of the text.
+    std::string recent;       // The last bytes from the client that may be the beginning of the text.
+    std::string from_server;  // The last bytes from the server that may be the beginning of what is replaced.
     bool struck = false;
     Strike strike = Strike::kNone;
     bool client_ended = false;
@@ -68,6 +75,7 @@ class TcpProxy {
   void Accept() REQUIRES(mutex_);
   void FromClient(Link& link) REQUIRES(mutex_);
   void FromServer(Link& link) REQUIRES(mutex_);
+  void Replace(Link& link) REQUIRES(mutex_);
   void Flush(Link& link) REQUIRES(mutex_);
 
   const base::UniqueFd listener_;
@@ -82,6 +90,8 @@ class TcpProxy {
   std::string text_ GUARDED_BY(mutex_);
   Strike next_strike_ GUARDED_BY(mutex_) = Strike::kNone;
   bool struck_ GUARDED_BY(mutex_) = false;
+  std::string replaced_ GUARDED_BY(mutex_);
+  std::string replacement_ GUARDED_BY(mutex_);
   std::list<Link> links_ GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -117,6 +117,40 @@ TEST_CASE("The proxy loses answers from a text on", "[harness]") {
   REQUIRE(Pair::Receive(pair.client, 1) == "");
 }
 
+TEST_CASE("The proxy replaces a text in answers, also when it comes in pieces, by a rule that can change",
+          "[harness]") {
+  Pair pair;
+  pair.proxy().ReplaceAnswers("aab", "XYZ");
+  Pair::Send(pair.client, "aab");
+  REQUIRE(Pair::Receive(pair.server, 3) == "aab");  // Requests are left alone.
+  Pair::Send(pair.server, "aab.aaab.aa.aabaab.");
+  REQUIRE(Pair::Receive(pair.client, 19) == "XYZ.aXYZ.aa.XYZXYZ.");
+  // The pieces are apart: what came before each was received first.
+  Pair::Send(pair.server, "1aa");
+  REQUIRE(Pair::Receive(pair.client, 1) == "1");
+  Pair::Send(pair.server, "aa");
+  REQUIRE(Pair::Receive(pair.client, 2) == "aa");
+  Pair::Send(pair.server, "b2a");
+  REQUIRE(Pair::Receive(pair.client, 4) == "XYZ2");
+  // The last "a" waits no longer when it begins nothing any more.
+  pair.proxy().ReplaceAnswers("2.15.1", "2.14.3");
+  REQUIRE(Pair::Receive(pair.client, 1) == "a");
+  Pair::Send(pair.server, "aab 2.15.1");
+  REQUIRE(Pair::Receive(pair.client, 10) == "aab 2.14.3");
+  pair.proxy().ReplaceAnswers("", "");
+  Pair::Send(pair.server, "2.15.1");
+  REQUIRE(Pair::Receive(pair.client, 6) == "2.15.1");
+  // Nor does it at the end of the connection, and the next one begins anew.
+  pair.proxy().ReplaceAnswers("aab", "XYZ");
+  Pair::Send(pair.server, "1a");
+  REQUIRE(Pair::Receive(pair.client, 1) == "1");
+  pair.server.Reset();
+  REQUIRE(Pair::Receive(pair.client, 2) == "a");
+  pair.Connect();
+  Pair::Send(pair.server, "ab.aab");
+  REQUIRE(Pair::Receive(pair.client, 6) == "ab.XYZ");
+}
+
 TEST_CASE("The proxy can be away", "[harness]") {
   Pair pair;
   pair.proxy().SetAway(true);
