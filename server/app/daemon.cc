@@ -34,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), clock));
   Daemon* self = daemon.get();
   const auto gate = [self](jetstream::RawConnection& connection) { return self->PassGate(connection); };
-  daemon->writes_ = std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
+  daemon->writes_ =
+      std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
   daemon->writes_->OnChange([self] { self->UpdateHealth(); });
   if (self->config_.nats.connections > 1) {
     daemon->reads_ =
@@ -229,13 +230,15 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   }
   if (fsync == jetstream::FsyncMode::kUnknown) {
     base::MutexLock lock(mutex_);
-    info.add_warnings(absl::StrCat(
-        "when NATS calls fsync is not known: ",
-        fsync_ == jetstream::FsyncMode::kUnknown ? why_fsync_unknown_ : "nats.monitoring_url does not name all servers"));
+    info.add_warnings(
+        absl::StrCat("when NATS calls fsync is not known: ", fsync_ == jetstream::FsyncMode::kUnknown
+                                                                 ? why_fsync_unknown_
+                                                                 : "nats.monitoring_url does not name all servers"));
   }
   if (replicas < kDurableReplicas) {
-    info.add_warnings(absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",
-                                   ": the loss of a disk may lose data; repository.stream.replicas: 3 needs a cluster"));
+    info.add_warnings(
+        absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",
+                     ": the loss of a disk may lose data; repository.stream.replicas: 3 needs a cluster"));
   }
   for (const auto& [stream, count] : foreign) {
     info.add_warnings(absl::StrCat("stream ", stream, " holds messages that persistd did not write (met: ", count,

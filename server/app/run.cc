@@ -69,8 +69,7 @@ int Run(const config::Config& config, const Flags& flags) {
   });
 
   // One may have been left behind by a kill -9; and whoever waits for one that cannot be written would wait for ever.
-  const absl::Status prepared =
-      flags.ready_file.empty() ? absl::OkStatus() : PrepareReadyFile(flags.ready_file);
+  const absl::Status prepared = flags.ready_file.empty() ? absl::OkStatus() : PrepareReadyFile(flags.ready_file);
   const auto on_serving = [&daemon, &flags] {
     base::LogInfo("serving", {{"address", daemon.address()}});
     if (flags.ready_file.empty()) return;

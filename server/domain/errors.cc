@@ -151,11 +151,12 @@ absl::Status Overloaded(absl::string_view what, const std::optional<LimitExceede
 absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, uint64_t sequence) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_FOREIGN_MESSAGE);
   SetRef(ref, detail);
-  return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("the last message of aggregate ", Name(ref), " (stream ", stream, ", sequence ", sequence,
-                           ") was not written by persistd; an operator must find who publishes there, stop it, and restore "
-                           "the stream from a backup made before. Reads go on"),
-              detail);
+  return Make(
+      absl::StatusCode::kFailedPrecondition,
+      absl::StrCat("the last message of aggregate ", Name(ref), " (stream ", stream, ", sequence ", sequence,
+                   ") was not written by persistd; an operator must find who publishes there, stop it, and restore "
+                   "the stream from a backup made before. Reads go on"),
+      detail);
 }
 
 absl::Status TypeNotDeclared(const AggregateRef& ref) {

@@ -23,9 +23,9 @@ absl::StatusOr<FsyncMode> AskFsyncMode(absl::string_view url) {
   client.set_read_timeout(kTimeoutSeconds);
   const httplib::Result answer = client.Get("/varz");
   if (!answer || answer->status != 200) {
-    return absl::UnavailableError(absl::StrCat(base, "/varz does not answer: ",
-                                               answer ? absl::StrCat("HTTP status ", answer->status)
-                                                      : httplib::to_string(answer.error())));
+    return absl::UnavailableError(
+        absl::StrCat(base, "/varz does not answer: ",
+                     answer ? absl::StrCat("HTTP status ", answer->status) : httplib::to_string(answer.error())));
   }
   const nlohmann::json varz = nlohmann::json::parse(answer->body, nullptr, /*allow_exceptions=*/false);
   const nlohmann::json::json_pointer config_path("/jetstream/config");
@@ -35,7 +35,7 @@ absl::StatusOr<FsyncMode> AskFsyncMode(absl::string_view url) {
   const nlohmann::json& config = varz[config_path];
   const auto always = config.find("sync_always");
   return always != config.end() && always->is_boolean() && always->get<bool>() ? FsyncMode::kAlways
-                                                                             : FsyncMode::kInterval;
+                                                                               : FsyncMode::kInterval;
 }
 
 absl::StatusOr<FsyncMode> AskFsyncModes(const std::vector<std::string>& urls) {

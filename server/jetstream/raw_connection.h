@@ -65,8 +65,8 @@ class RawConnection {
   // Waits for the next answer. NotFound after `timeout`; Unavailable when the connection is closed.
   absl::StatusOr<Reply> NextReply(std::chrono::milliseconds timeout);
 
-  // A request and its answer; for the first moments of a connection, before anything else uses it. PermissionDenied when
-  // no answer came and the server has complained about permissions.
+  // A request and its answer; for the first moments of a connection, before anything else uses it. PermissionDenied
+  // when no answer came and the server has complained about permissions.
   absl::StatusOr<Message> SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout);
 
   // Makes NextReply fail, now and later.

@@ -46,8 +46,7 @@ absl::StatusOr<std::optional<Message>> ParseDirectGet(Message answer) {
   const std::string* subject = answer.headers.Find("Nats-Subject");
   const std::string* sequence = answer.headers.Find("Nats-Sequence");
   const std::string* time = answer.headers.Find("Nats-Time-Stamp");
-  if (subject == nullptr || sequence == nullptr || time == nullptr ||
-      !absl::SimpleAtoi(*sequence, &answer.sequence)) {
+  if (subject == nullptr || sequence == nullptr || time == nullptr || !absl::SimpleAtoi(*sequence, &answer.sequence)) {
     return absl::UnavailableError("NATS answered a direct get without subject, sequence or time");
   }
   answer.subject = *subject;

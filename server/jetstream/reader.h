@@ -15,8 +15,8 @@
 
 namespace persistd::jetstream {
 
-// Who answers a read. A direct get may be answered by a replica that is behind, or by a mirror of the stream: nats-server
-// lets mirrors of the same account answer for their origin.
+// Who answers a read. A direct get may be answered by a replica that is behind, or by a mirror of the stream:
+// nats-server lets mirrors of the same account answer for their origin.
 enum class ReadFrom { kAnyReplica, kLeader };
 
 // True when a direct get of `stream` was answered by one of its mirrors.

@@ -23,9 +23,9 @@ absl::StatusOr<ApiAnswer> Call(RawConnection& connection, const std::string& sub
   request.data = body;
   absl::StatusOr<Message> answer = connection.SyncRequest(request, kAnswerTimeout);
   if (absl::IsPermissionDenied(answer.status())) {
-    return domain::StorageUnsuitable(absl::StrCat(
-        "the NATS user lacks a permission: ", answer.status().message(),
-        ". It needs to publish on $JS.API.> and cim.>, and to subscribe to _INBOX.>"));
+    return domain::StorageUnsuitable(
+        absl::StrCat("the NATS user lacks a permission: ", answer.status().message(),
+                     ". It needs to publish on $JS.API.> and cim.>, and to subscribe to _INBOX.>"));
   }
   if (!answer.ok()) {
     return domain::NatsUnavailable(absl::StrCat("asking NATS ", subject, ": ", answer.status().message()));

@@ -53,7 +53,8 @@ void AggregateLocks::Release(const domain::AggregateRef& ref) {
 void AggregateLocks::Leave(const domain::AggregateRef& ref, uint64_t ticket) {
   base::MutexLock lock(mutex_);
   const auto entry = locked_.find(ref);
-  if (entry != locked_.end()) std::erase_if(entry->second, [=](const Waiter& waiter) { return waiter.ticket == ticket; });
+  if (entry != locked_.end())
+    std::erase_if(entry->second, [=](const Waiter& waiter) { return waiter.ticket == ticket; });
 }
 
 }  // namespace persistd::repository

@@ -16,9 +16,8 @@ namespace {
 constexpr uint64_t kMaxCaughtUp = 4096;
 
 CommitWindow::Commit CommitOf(const domain::RecordedEvent& end) {
-  return {.id_hash = CommitWindow::Hash(end.commit_id),
-          .last_version = end.version,
-          .recorded_time = end.recorded_time};
+  return {
+      .id_hash = CommitWindow::Hash(end.commit_id), .last_version = end.version, .recorded_time = end.recorded_time};
 }
 
 uint64_t FirstVersion(const domain::RecordedEvent& event) { return event.version - event.commit_index; }

@@ -17,7 +17,8 @@ namespace persistd::repository {
 
 class CommitSearch {
  public:
-  // How far the clock that made a UUIDv7 may be ahead of the clock that recorded its save; the saver holds callers to it.
+  // How far the clock that made a UUIDv7 may be ahead of the clock that recorded its save; the saver holds callers to
+  // it.
   static constexpr std::chrono::minutes kClockSkew{5};
   // How many events are searched for an id that carries no time.
   static constexpr uint64_t kSearchedEvents = 1000;

@@ -56,7 +56,7 @@ class CommitWindow {
 
   uint64_t first_version_ = 1;
   uint64_t last_version_ = 0;
-  std::deque<Commit> commits_;                         // Ascending versions.
+  std::deque<Commit> commits_;                    // Ascending versions.
   std::unordered_map<uint64_t, Commit> by_hash_;  // The latest of each hash.
 };
 

@@ -28,7 +28,7 @@ constexpr size_t kReadAheadBytes = 4u << 20;
 constexpr size_t kLeastReadAhead = 2;
 constexpr size_t kMostReadAhead = 128;
 constexpr size_t kMaxForeignRemembered = 10'000;  // Per stream.
-constexpr size_t kAssumedEventBytes = 4096;  // Until some have been seen.
+constexpr size_t kAssumedEventBytes = 4096;       // Until some have been seen.
 // A history may stream for hours; one read of it may not.
 constexpr std::chrono::seconds kReadTimeout{10};
 
@@ -161,8 +161,8 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
     sequence = next->sequence + 1;
     if (jetstream::IsOurs(*next)) last = std::move(next);
   }
-  CO_ASSIGN_OR_RETURN(Head head, co_await HeadFrom(std::move(ref), std::move(stream), std::move(last),
-                                                     Absence::kAccept, deadline));
+  CO_ASSIGN_OR_RETURN(
+      Head head, co_await HeadFrom(std::move(ref), std::move(stream), std::move(last), Absence::kAccept, deadline));
   head.last_sequence = foreign_sequence;
   head.torn_commit_id.clear();  // nats-server completes a batch only at the end of its stream.
   head.foreign_tail = true;
@@ -171,9 +171,9 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
 
 base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
                                                         uint64_t sequence, base::SteadyTime deadline) {
-  CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                      co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kAnyReplica,
-                                                      ReadDeadline(deadline)));
+  CO_ASSIGN_OR_RETURN(
+      std::optional<Message> message,
+      co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kAnyReplica, ReadDeadline(deadline)));
   co_return co_await Accept(std::move(ref), std::move(stream), version, sequence, std::move(message), deadline);
 }
 
@@ -182,16 +182,18 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Accept(domain::AggregateRef re
                                                          base::SteadyTime deadline) {
   if (!message.has_value()) {
     // Perhaps on a replica or mirror that is behind.
-    CO_ASSIGN_OR_RETURN(message, co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kLeader,
-                                                                 ReadDeadline(deadline)));
+    CO_ASSIGN_OR_RETURN(
+        message, co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
   }
   if (!message.has_value()) co_return domain::CorruptData(stream->name, sequence, "an event is missing");
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
   if (!decoded.ok()) co_return domain::CorruptData(stream->name, sequence, decoded.status().message());
   if (decoded->event.ref != ref || decoded->event.version != version) {
     co_return domain::CorruptData(stream->name, sequence,
-                                  absl::StrCat("holds version ", decoded->event.version, " of another history than the "
-                                               "one that points to it for version ", version));
+                                  absl::StrCat("holds version ", decoded->event.version,
+                                               " of another history than the "
+                                               "one that points to it for version ",
+                                               version));
   }
   co_return decoded;
 }
@@ -257,14 +259,13 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
     UnderWay next = std::move(under_way.front());
     under_way.pop_front();
     absl::StatusOr<Message> answer = co_await next.answer;
-    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                        storage_->reader().FinishGet(std::move(answer), stream->name));
+    CO_ASSIGN_OR_RETURN(std::optional<Message> message, storage_->reader().FinishGet(std::move(answer), stream->name));
     if (message.has_value()) {
       ++seen_events;
       seen_bytes += message->data.size();
     }
-    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Accept(ref, stream, next.version, next.sequence,
-                                                              std::move(message), deadline));
+    CO_ASSIGN_OR_RETURN(DecodedEvent decoded,
+                        co_await Accept(ref, stream, next.version, next.sequence, std::move(message), deadline));
     const bool more = co_await visitor(std::move(decoded.event));
     if (!more) co_return false;
   }

@@ -32,8 +32,8 @@ struct EventNode {
 // Takes an event; false stops the reading.
 using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)>;
 
-// Whether "no message" is taken from whoever answers, or asked of the leader, too. To accept it is right where a publish
-// follows, which checks it.
+// Whether "no message" is taken from whoever answers, or asked of the leader, too. To accept it is right where a
+// publish follows, which checks it.
 enum class Absence { kVerify, kAccept };
 
 class History {
@@ -58,8 +58,8 @@ class History {
     uint64_t last = 0;  // Less than first: empty.
     bool reverse = false;
   };
-  // Visits the events of a range in order. `head` is at or after its end. Memory: a few MiB, or a few events where those
-  // are larger.
+  // Visits the events of a range in order. `head` is at or after its end. Memory: a few MiB, or a few events where
+  // those are larger.
   base::Task<absl::Status> Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                  base::SteadyTime deadline);
 
@@ -84,15 +84,13 @@ class History {
                                                          uint64_t foreign_sequence, base::SteadyTime deadline);
   // The sequences of versions first..top.version, ascending.
   base::Task<absl::StatusOr<std::vector<uint64_t>>> Sequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
-                                                              EventNode top, uint64_t first,
-                                                              base::SteadyTime deadline);
+                                                              EventNode top, uint64_t first, base::SteadyTime deadline);
   // Visits the events of `range` in the block that ends, or whose part in the range ends, with `top`. False: stop.
   base::Task<absl::StatusOr<bool>> VisitBlock(domain::AggregateRef ref, jetstream::StreamPtr stream, EventNode top,
                                               Range range, const EventVisitor& visitor, base::SteadyTime deadline);
   base::Task<absl::StatusOr<bool>> VisitSequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
-                                                  uint64_t first_version, std::vector<uint64_t> sequences,
-                                                  bool reverse, const EventVisitor& visitor,
-                                                  base::SteadyTime deadline);
+                                                  uint64_t first_version, std::vector<uint64_t> sequences, bool reverse,
+                                                  const EventVisitor& visitor, base::SteadyTime deadline);
 
   Storage* const storage_;
   mutable base::Mutex mutex_;

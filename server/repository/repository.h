@@ -48,9 +48,9 @@ struct SaveCommand {
   Expectation expectation;
   std::vector<SaveEvent> events;  // 1 to 1000.
   std::optional<NewState> state;
-  std::optional<std::vector<std::string>> tags;      // Absent: as they were.
-  std::optional<domain::CustomMetadata> metadata;    // Absent: as it was.
-  std::string request_id;                            // Empty: one is made.
+  std::optional<std::vector<std::string>> tags;    // Absent: as they were.
+  std::optional<domain::CustomMetadata> metadata;  // Absent: as it was.
+  std::string request_id;                          // Empty: one is made.
 };
 
 // What is known of an aggregate without payloads.
@@ -99,10 +99,10 @@ struct LoadResult {
 
 struct HistoryQuery {
   domain::AggregateRef ref;
-  uint64_t from_version = 0;            // Exclusive.
-  std::optional<uint64_t> to_version;   // Inclusive; absent: the last one.
+  uint64_t from_version = 0;           // Exclusive.
+  std::optional<uint64_t> to_version;  // Inclusive; absent: the last one.
   bool reverse = false;
-  std::vector<std::string> types;       // Empty: all.
+  std::vector<std::string> types;  // Empty: all.
 };
 
 // Takes the next event; false stops the history (the reader went away). Completes when the reader wants more.

@@ -63,8 +63,7 @@ size_t BytesOf(const LoadResult& result) {
 
 class RepositoryImpl final : public Repository {
  public:
-  RepositoryImpl(RepositoryOptions options, Connections connections, base::Executor* executor,
-                 const base::Clock* clock)
+  RepositoryImpl(RepositoryOptions options, Connections connections, base::Executor* executor, const base::Clock* clock)
       : options_(std::move(options)),
         clock_(clock),
         storage_(options_.storage, connections),
@@ -165,7 +164,7 @@ base::Task<absl::StatusOr<bool>> RepositoryImpl::BelongsTo(const Head& head, con
   EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
   CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
                       co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline));
-  co_return decoded.event.commit_id == state.commit_id && decoded.event.ends_commit();
+  co_return decoded.event.commit_id == state.commit_id&& decoded.event.ends_commit();
 }
 
 base::Task<absl::StatusOr<RepositoryImpl::HeadAndState>> RepositoryImpl::ReadHeadAndState(domain::AggregateRef ref,
@@ -179,8 +178,8 @@ base::Task<absl::StatusOr<RepositoryImpl::HeadAndState>> RepositoryImpl::ReadHea
   auto last_event = reader.StartLast(events->name, domain::EventFilter(ref), from, deadline);
   HeadAndState read;
   if (states != nullptr) {
-    auto last_state = reader.StartLast(states->name, domain::StateFilter(ref), jetstream::ReadFrom::kAnyReplica,
-                                       deadline);
+    auto last_state =
+        reader.StartLast(states->name, domain::StateFilter(ref), jetstream::ReadFrom::kAnyReplica, deadline);
     absl::StatusOr<Message> answer = co_await last_state;
     CO_ASSIGN_OR_RETURN(std::optional<Message> message,
                         reader.FinishLast(std::move(answer), states->name, jetstream::ReadFrom::kAnyReplica));
@@ -230,7 +229,7 @@ base::Task<absl::Status> RepositoryImpl::AppendEvents(const Head& head, uint64_t
     result.events.push_back(std::move(loaded));
     co_return true;
   };
-  const struct History::Range range{.first = first, .last = last, .reverse = false};
+  const struct History::Range range { .first = first, .last = last, .reverse = false };
   CO_RETURN_IF_ERROR(co_await history_.Visit(result.info.ref, head, range, append, deadline));
   if (missing > 0) {
     co_return domain::TooLarge(
@@ -333,9 +332,10 @@ base::Task<absl::Status> RepositoryImpl::History(HistoryQuery query, EventSink s
     co_return co_await sink(std::move(found));
   };
   if (query.from_version >= head.version) co_return absl::OkStatus();
-  const struct History::Range range{.first = query.from_version + 1,
-                                   .last = std::min(head.version, query.to_version.value_or(head.version)),
-                                   .reverse = query.reverse};
+  const struct History::Range range {
+    .first = query.from_version + 1, .last = std::min(head.version, query.to_version.value_or(head.version)),
+    .reverse = query.reverse
+  };
   co_return co_await history_.Visit(query.ref, std::move(head), range, visit, deadline);
 }
 

@@ -93,8 +93,7 @@ Saver::Saver(Options options, Storage* storage, History* history, base::Executor
 
 base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::SteadyTime deadline) {
   Attempt attempt;
-  attempt.commit_id =
-      command.request_id.empty() ? base::NewUuidV7(clock_->WallNow()) : command.request_id;
+  attempt.commit_id = command.request_id.empty() ? base::NewUuidV7(clock_->WallNow()) : command.request_id;
   attempt.command = std::move(command);
   attempt.deadline = deadline;
   CO_ASSIGN_OR_RETURN(const AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.command.ref, deadline));
@@ -103,9 +102,10 @@ base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::Steady
     if (attempt.stored) {
       commit = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commit.status().message()));
     } else if (attempt.known.head.torn_commit_id == attempt.commit_id) {
-      commit = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when it "
-                                                    "starts again; ",
-                                                    commit.status().message()));
+      commit =
+          OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when it "
+                                               "starts again; ",
+                                               commit.status().message()));
     }
   }
   // Whatever went wrong, the next save looks at the stream again. After a conflict, this one just did.
@@ -139,7 +139,8 @@ base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
     if (settled.kind == Settled::Kind::kStored) co_return Finish(attempt, std::move(prepared), settled.last_sequence);
     if (settled.kind == Settled::Kind::kFailed) co_return settled.status;
     // Others moved the head, which PublishUntilSettled has read again: these events are not stored and never will be.
-    if (command.expectation.kind == Expectation::Kind::kExact) continue;  // Ends in a conflict, or finds an earlier copy.
+    if (command.expectation.kind == Expectation::Kind::kExact)
+      continue;  // Ends in a conflict, or finds an earlier copy.
     if (settled.was_unknown) {
       // The caller may have repeated this save elsewhere meanwhile.
       CO_ASSIGN_OR_RETURN(std::optional<Commit> repeated, co_await FindEarlier(attempt));
@@ -175,10 +176,9 @@ base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
   std::optional<KnownHead> before = heads_.Get(ref);
   // A publish that follows checks that there is nothing.
   const bool publish_checks = !attempt.sent && Meets(attempt.command.expectation, 0);
-  CO_ASSIGN_OR_RETURN(Head head, co_await history_->ReadHead(ref, attempt.stream,
-                                                             publish_checks ? Absence::kAccept
-                                                                            : Absence::kVerify,
-                                                             attempt.deadline));
+  CO_ASSIGN_OR_RETURN(
+      Head head, co_await history_->ReadHead(ref, attempt.stream, publish_checks ? Absence::kAccept : Absence::kVerify,
+                                             attempt.deadline));
   auto window = std::make_shared<CommitWindow>(CommitWindow::After(head.version));
   // What was known of earlier saves stays true, as long as it is the same history.
   const bool same_history = before.has_value() && before->head.stream == attempt.stream;
@@ -269,9 +269,9 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
       command.expectation.kind != Expectation::Kind::kExact) {
     return domain::InvalidField(
         "request_id",
-        absl::StrCat("is a UUIDv7 of a time that is ", std::chrono::ceil<std::chrono::seconds>(*made - recorded).count(),
-                     " s ahead of the daemon's clock; at most ",
-                     std::chrono::seconds(CommitSearch::kClockSkew).count(),
+        absl::StrCat("is a UUIDv7 of a time that is ",
+                     std::chrono::ceil<std::chrono::seconds>(*made - recorded).count(),
+                     " s ahead of the daemon's clock; at most ", std::chrono::seconds(CommitSearch::kClockSkew).count(),
                      " s are allowed without expected_version, or a repeated save would not be recognised: correct the "
                      "clock of the client (or of the daemon)"));
   }
@@ -297,11 +297,13 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
     event.commit_index = static_cast<uint32_t>(i);
     event.commit_size = static_cast<uint32_t>(count);
     if (i > 0) pointers = jetstream::NextPointers(event.version - 1, {.in_batch = true, .number = i - 1}, pointers);
-    OutgoingMessage message =
-        jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &prepared.labels : nullptr);
+    OutgoingMessage message = jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &prepared.labels : nullptr);
     if (const size_t bytes = jetstream::HeaderBytes(message.headers); bytes > kMaxHeaderBytes) {
       return domain::TooLarge(
-          {.name = absl::StrCat("events[", i, "].metadata"), .limit = kMaxHeaderBytes, .value = bytes, .config_key = ""},
+          {.name = absl::StrCat("events[", i, "].metadata"),
+           .limit = kMaxHeaderBytes,
+           .value = bytes,
+           .config_key = ""},
           "the metadata of an event, with the aggregate's tags and metadata, must fit its encoded headers");
     }
     prepared.messages.push_back(std::move(message));
@@ -324,9 +326,8 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     expected.last_sequence = head.last_sequence;
     std::vector<OutgoingMessage> messages = prepared.messages;
     attempt.sent = true;
-    const PublishOutcome outcome =
-        co_await storage_->publisher().Publish(attempt.stream->name, std::move(messages), std::move(expected),
-                                               AttemptDeadline(backoff, attempt.deadline));
+    const PublishOutcome outcome = co_await storage_->publisher().Publish(
+        attempt.stream->name, std::move(messages), std::move(expected), AttemptDeadline(backoff, attempt.deadline));
     if (outcome.kind == PublishOutcome::Kind::kStored) {
       settled.kind = Settled::Kind::kStored;
       settled.last_sequence = outcome.last_sequence;
@@ -337,13 +338,13 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
         outcome.kind == PublishOutcome::Kind::kConflict || outcome.kind == PublishOutcome::Kind::kRefused;
     if (outcome.kind == PublishOutcome::Kind::kUnknown) settled.was_unknown = true;
     if (answered) {
-      // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an error
-      // in the middle of storing, even these.
+      // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an
+      // error in the middle of storing, even these.
       absl::Status refreshed = co_await RefreshHead(attempt);
       if (refreshed.ok()) {
         const Head& now = attempt.known.head;
-        absl::StatusOr<std::optional<domain::RecordedEvent>> ours = co_await search_.At(
-            command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
+        absl::StatusOr<std::optional<domain::RecordedEvent>> ours =
+            co_await search_.At(command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
         if (ours.ok() && ours->has_value()) attempt.stored = true;
         if (ours.ok() && ours->has_value() && !IsCopyOf(**ours, prepared.events)) {
           settled.kind = Settled::Kind::kLostRace;  // To this save itself, which the caller repeated elsewhere.
@@ -432,8 +433,8 @@ Commit Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence
     *known.window = CommitWindow::After(commit.first_version - 1);
   }
   known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
-                       .last_version = head.version,
-                       .recorded_time = head.recorded_time});
+                        .last_version = head.version,
+                        .recorded_time = head.recorded_time});
   Remember(attempt.command.ref, std::move(known));
   return commit;
 }

@@ -24,7 +24,7 @@ namespace persistd::repository {
 
 // What a save came to.
 struct Commit {
-  Head head;                  // After the save. Its labels are those of the save's last event.
+  Head head;  // After the save. Its labels are those of the save's last event.
   uint64_t first_version = 0;
   std::vector<Event> events;  // Without payloads, unless it was found stored.
   std::string commit_id;

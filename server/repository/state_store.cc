@@ -58,7 +58,8 @@ base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existin
   co_return head.version >= existing.version;
 }
 
-base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord state, bool fresh,
+                                                          base::SteadyTime deadline) {
   const jetstream::OutgoingMessage message = jetstream::EncodeState(state);
   const std::string filter = domain::StateFilter(state.ref);
   Backoff backoff;

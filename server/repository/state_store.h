@@ -1,7 +1,7 @@
 // The stored states of aggregates: one message each, never replaced by an older one. Thread-safe.
 //
-// A state belongs to a history only if the event of its version was stored by the same save. After a power cut that lost
-// events whose state survived, that is not so; such a state is ignored when loading and replaced by the next save.
+// A state belongs to a history only if the event of its version was stored by the same save. After a power cut that
+// lost events whose state survived, that is not so; such a state is ignored when loading and replaced by the next save.
 #pragma once
 
 #include <optional>
@@ -27,8 +27,8 @@ class StateStore {
   // REQUEST_ID_REUSED: this save has written another state.
   base::Task<absl::StatusOr<StateResult>> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
 
-  // What an answer from the state stream holds. A message that is not ours is no state: it is counted, and the next state
-  // replaces it.
+  // What an answer from the state stream holds. A message that is not ours is no state: it is counted, and the next
+  // state replaces it.
   absl::StatusOr<std::optional<domain::StateRecord>> Decode(const jetstream::Stream& stream,
                                                             std::optional<jetstream::Message> message) const;
 

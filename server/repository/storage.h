@@ -52,8 +52,8 @@ class Storage {
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateState(domain::AggregateRef ref, base::SteadyTime deadline);
 
-  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell. On one without replicas a
-  // mirror may answer a direct get instead (jetstream::IsFromMirror).
+  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell. On one without
+  // replicas a mirror may answer a direct get instead (jetstream::IsFromMirror).
   static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) {
     return stream.replicas > 1 ? jetstream::ReadFrom::kLeader : jetstream::ReadFrom::kAnyReplica;
   }

@@ -10,8 +10,8 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -46,8 +46,8 @@ class Server {
   void Start();
   void SetServing(bool serving) { health_.SetServing(serving); }
   // Refuses new calls, lets running ones finish within `grace`, then calls `cut_off`, if there is one, which is to make
-  // the others end soon with an error of their own. Returns when every handler has ended and nothing of a call is left. A
-  // second call waits for the first.
+  // the others end soon with an error of their own. Returns when every handler has ended and nothing of a call is left.
+  // A second call waits for the first.
   void Shutdown(std::chrono::milliseconds grace, const std::function<void()>& cut_off = nullptr);
 
  private:

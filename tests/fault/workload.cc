@@ -82,8 +82,8 @@ void Workload::Join() {
 
 void Workload::Write(int writer) {
   Random random(options_.seed * 1000 + static_cast<uint64_t>(writer));
-  // Half of the clients repeat for a while, so that their own rules are tried too. The others leave every failure to the
-  // workload, which sees what is unknown and turns to another daemon.
+  // Half of the clients repeat for a while, so that their own rules are tried too. The others leave every failure to
+  // the workload, which sees what is unknown and turns to another daemon.
   const std::vector<client::Client> clients = ConnectAll(options_, writer % 2 == 0 ? 1s : 0s);
   std::vector<uint64_t> known_versions(static_cast<size_t>(options_.aggregates));
   for (int i = 0; i < options_.saves_per_writer; ++i) {

@@ -126,9 +126,9 @@ TEST_CASE("Answers say what a save survives, with an external NATS, as far as th
                     always ? Durability::FSYNC_ALWAYS : Durability::FSYNC_INTERVAL);
     // The weakest of several counts, and one that does not answer may be weaker still.
     const auto weak = Must(NatsServer::Start({}));
-    CheckDurability({"nats.urls=" + nats->url(),
-                     "nats.monitoring_url=" + nats->monitoring_url() + ", " + weak->monitoring_url()},
-                    Durability::FSYNC_INTERVAL);
+    CheckDurability(
+        {"nats.urls=" + nats->url(), "nats.monitoring_url=" + nats->monitoring_url() + ", " + weak->monitoring_url()},
+        Durability::FSYNC_INTERVAL);
     const std::string gone = weak->monitoring_url();
     weak->Kill9();
     CheckDurability({"nats.urls=" + nats->url(), "nats.monitoring_url=" + nats->monitoring_url() + "," + gone},

@@ -198,11 +198,12 @@ TEST_CASE("What others publish in place of a state is ignored, counted, and repl
 TEST_CASE("Mirrors of a stream, which answer reads for it, do not make them stale", "[storage]") {
   World world;
   Must(world.api().Save(SaveOf(Order("1"))).status());
-  // nats-server lets a mirror answer direct gets of its origin. One of these has nothing of ours, the other stays behind.
+  // nats-server lets a mirror answer direct gets of its origin. One of these has nothing of ours, the other stays
+  // behind.
   const std::string name = "CIM-EVENTS+sales+order";
-  world.live().MakeStream(
-      {{"name", "empty"}, {"mirror", {{"name", name}, {"filter_subject", "cim.events.sales.order.other.>"}}},
-       {"mirror_direct", true}});
+  world.live().MakeStream({{"name", "empty"},
+                           {"mirror", {{"name", name}, {"filter_subject", "cim.events.sales.order.other.>"}}},
+                           {"mirror_direct", true}});
   world.live().MakeStream(
       {{"name", "behind"}, {"mirror", {{"name", name}}}, {"mirror_direct", true}, {"max_msgs", 1}, {"discard", "new"}});
   REQUIRE(testing::PollUntil([&] { return world.live().CountMessages("behind") == 1; }, std::chrono::seconds(10)));

@@ -11,9 +11,9 @@ namespace persistd::cli {
 namespace {
 
 namespace pb = cim::persistence::v1;
-using testing::ContainsText;
 using ::persistd::testing::DaemonError;
 using ::persistd::testing::FakeServer;
+using testing::ContainsText;
 
 struct Result {
   int code;

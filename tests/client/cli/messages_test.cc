@@ -56,8 +56,9 @@ TEST_CASE("Angles are shown as they are, and a backslash before such an escape i
   event.set_type(R"(<\u003e\u003c)");
   event.set_commit_id("\"<");
   *event.mutable_payload() = client::JsonPayload(R"("\u003e")");
-  CHECK(*ToJson(event) ==
-        R"({"type":"<\\u003e\\u003c","payload":{"contentType":"application/json","json":"\u003e"},"commitId":"\"<","subject":"a.>"})");
+  CHECK(
+      *ToJson(event) ==
+      R"({"type":"<\\u003e\\u003c","payload":{"contentType":"application/json","json":"\u003e"},"commitId":"\"<","subject":"a.>"})");
 }
 
 TEST_CASE("JSON of a SaveRequest is sent byte for byte", "[cli]") {
@@ -97,8 +98,7 @@ TEST_CASE("What is no SaveRequest is refused with the reason", "[cli]") {
     CAPTURE(json);
     CHECK(absl::IsInvalidArgument(SaveRequestFromJson(json).status()));
   }
-  CHECK_THAT(std::string(SaveRequestFromJson(R"({"evnts": []})").status().message()),
-             testing::ContainsText("evnts"));
+  CHECK_THAT(std::string(SaveRequestFromJson(R"({"evnts": []})").status().message()), testing::ContainsText("evnts"));
 }
 
 TEST_CASE("What was shown can be read back", "[cli]") {

@@ -136,7 +136,8 @@ TEST_CASE("A save typed wrongly is refused with what is wrong", "[cli]") {
   CHECK_THAT(SaveError({"a/b/c", "d/e/f", "--event", "e"}), ContainsText("one aggregate"));
   CHECK_THAT(SaveError({"a/b/c"}), ContainsText("nothing to save"));
   CHECK_THAT(SaveError({"a/b/c", "--event", "e", "--request-id", ""}), ContainsText("--request-id must not be empty"));
-  CHECK_THAT(SaveError({"a/b/c", "--event", "placed={total: 12}"}), ContainsText("--event placed: it is not valid JSON"));
+  CHECK_THAT(SaveError({"a/b/c", "--event", "placed={total: 12}"}),
+             ContainsText("--event placed: it is not valid JSON"));
   CHECK_THAT(SaveError({"a/b/c", "--event", "placed="}), ContainsText("not valid JSON"));
   CHECK_THAT(SaveError({"a/b/c", "--event", "={}"}), ContainsText("names no type"));
   CHECK_THAT(SaveError({"a/b/c", "--event", "e@two={}"}), ContainsText("schema version"));

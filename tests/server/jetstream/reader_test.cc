@@ -173,8 +173,7 @@ TEST_CASE("Many gets are under way at once and each brings its own message", "[j
     gets.push_back(bench.reader.StartGet("S", sequence, In(kPatience)));
   base::Future<absl::StatusOr<Message>> last = bench.reader.StartLast("S", "cim.>", ReadFrom::kLeader, In(kPatience));
   for (uint64_t sequence = 1; sequence <= 65; ++sequence) {
-    const std::optional<Message> read =
-        Must(bench.reader.FinishGet(Await(std::move(gets[sequence - 1])), "S"));
+    const std::optional<Message> read = Must(bench.reader.FinishGet(Await(std::move(gets[sequence - 1])), "S"));
     REQUIRE(read.has_value() == (sequence <= 64));
     if (read.has_value()) CHECK(read->data == absl::StrCat(sequence));
   }

@@ -85,7 +85,8 @@ TEST_CASE("A window forgets old saves, but not those of the last thousand versio
   REQUIRE(window.Find(window.first_version(), At(0)) == window.first_version());
   REQUIRE_FALSE(window.Find(window.first_version() - 1, At(0)).has_value());
   for (uint64_t i = 1; i <= 3000; ++i) {  // Fifty a minute: fifteen minutes are kept.
-    window.Append({.id_hash = 3000 + i, .last_version = 3000 + i * 100, .recorded_time = At(180'000 + static_cast<int>(i))});
+    window.Append(
+        {.id_hash = 3000 + i, .last_version = 3000 + i * 100, .recorded_time = At(180'000 + static_cast<int>(i))});
   }
   const base::WallTime oldest_needed = At(180'000 + 3000 - 15 * 60);
   REQUIRE(window.CoversSince(oldest_needed + 1s));

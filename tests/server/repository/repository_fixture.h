@@ -57,12 +57,13 @@ class TestRepository {
  public:
   explicit TestRepository(const std::string& url, RepositoryOptions options = {},
                           const base::Clock* clock = &base::Clock::System())
-      : writes_(ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_),
-        reads_(ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_) {
+      : writes_(
+            ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_),
+        reads_(
+            ConnectTo(url), [](jetstream::RawConnection&) { return absl::OkStatus(); }, &executor_) {
     writes_.Start();
     reads_.Start();
-    repository_ =
-        Repository::Create(std::move(options), {.writes = &writes_, .reads = &reads_}, &executor_, clock);
+    repository_ = Repository::Create(std::move(options), {.writes = &writes_, .reads = &reads_}, &executor_, clock);
     const base::SteadyTime give_up = In(20s);
     while (!(writes_.status().ok() && reads_.status().ok()) && base::Clock::System().SteadyNow() < give_up) {
       BlockOnSleep(5ms);

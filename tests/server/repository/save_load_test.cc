@@ -261,9 +261,10 @@ TEST_CASE("State is loaded with the events after it, and an older one never repl
   REQUIRE(loaded.info.state_schema_version == 2);
   REQUIRE(loaded.events.empty());
   // The state of the previous schema has a subject of its own. It is gone.
-  const auto previous = base::BlockOn(jetstream::Reader(&repository.writes())
-                                          .Last("CIM-AGGREGATES+sales+order", "cim.aggregates.sales.order.state.state.v1",
-                                                jetstream::ReadFrom::kLeader, TestRepository::In(20s)));
+  const auto previous =
+      base::BlockOn(jetstream::Reader(&repository.writes())
+                        .Last("CIM-AGGREGATES+sales+order", "cim.aggregates.sales.order.state.state.v1",
+                              jetstream::ReadFrom::kLeader, TestRepository::In(20s)));
   REQUIRE_FALSE(Must(previous).has_value());
 
   const SaveResult repeated = Must(repository.Save(one));
@@ -333,8 +334,7 @@ TEST_CASE("Any version and any time in the past can be loaded, and the answer st
   const auto missing = repository.LoadVersion(ref, last + 1).status();
   REQUIRE(domain::HasReason(missing, pb::ERROR_REASON_VERSION_NOT_FOUND));
   REQUIRE(domain::GetErrorDetail(missing)->version_conflict().actual_version() == last);
-  REQUIRE(domain::HasReason(repository.LoadAsOf(ref, recorded[0] - 1ms).status(),
-                            pb::ERROR_REASON_VERSION_NOT_FOUND));
+  REQUIRE(domain::HasReason(repository.LoadAsOf(ref, recorded[0] - 1ms).status(), pb::ERROR_REASON_VERSION_NOT_FOUND));
 }
 
 TEST_CASE("History gives every range in both directions, across blocks, and filters types", "[repository]") {

@@ -147,7 +147,8 @@ TEST_CASE("Reflection lists the services and describes them, health and error de
   const std::string services = Reflect(server, "list_services", "");
   CHECK_THAT(services, testing::ContainsText(kService) && testing::ContainsText("grpc.health.v1.Health"));
   CHECK_THAT(Reflect(server, "file_containing_symbol", kService), testing::ContainsText("SaveRequest"));
-  CHECK_THAT(Reflect(server, "file_containing_symbol", "grpc.health.v1.Health"), testing::ContainsText("HealthCheckRequest"));
+  CHECK_THAT(Reflect(server, "file_containing_symbol", "grpc.health.v1.Health"),
+             testing::ContainsText("HealthCheckRequest"));
   CHECK_THAT(Reflect(server, "file_containing_symbol", "cim.persistence.v1.ErrorDetail"),
              testing::ContainsText("VersionConflict"));
 }
