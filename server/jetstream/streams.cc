@@ -94,7 +94,8 @@ StreamPtr Streams::Remembered(const std::string& name) const {
   const uint64_t connection = connection_->connects();
   base::MutexLock lock(mutex_);
   const auto found = known_.find(name);
-  return found != known_.end() && found->second.connection == connection ? found->second.stream : nullptr;
+  const bool usable = found != known_.end() && found->second.connection == connection && !found->second.forgotten;
+  return usable ? found->second.stream : nullptr;
 }
 
 absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const StreamSpec& spec, uint64_t connection) {
@@ -112,8 +113,14 @@ absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const Stre
   stream->incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
   stream->replicas = static_cast<int>(UnsignedField(config, "num_replicas"));
   base::MutexLock lock(mutex_);
-  known_[spec.name] = Known{.stream = stream, .connection = connection};
-  return stream;
+  Known& known = known_[spec.name];
+  // The same object as before says that nothing has changed. After a reconnect what NATS holds may have.
+  const bool same = known.stream != nullptr && known.connection == connection &&
+                    known.stream->incarnation == stream->incarnation && known.stream->replicas == stream->replicas;
+  if (!same) known.stream = stream;
+  known.connection = connection;
+  known.forgotten = false;
+  return known.stream;
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Streams::Find(StreamSpec spec, base::SteadyTime deadline) {
@@ -210,7 +217,7 @@ base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline)
 
 void Streams::Forget(const std::string& name) {
   base::MutexLock lock(mutex_);
-  if (const auto found = known_.find(name); found != known_.end()) found->second.connection = kForgotten;
+  if (const auto found = known_.find(name); found != known_.end()) found->second.forgotten = true;
 }
 
 std::vector<StreamPtr> Streams::known() const {

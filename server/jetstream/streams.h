@@ -67,10 +67,9 @@ class Streams {
  private:
   struct Known {
     StreamPtr stream;
-    uint64_t connection = 0;  // Connection::connects() when it was asked for; kForgotten.
+    uint64_t connection = 0;  // Connection::connects() when it was asked for.
+    bool forgotten = false;
   };
-
-  static constexpr uint64_t kForgotten = UINT64_MAX;
 
   StreamPtr Remembered(const std::string& name) const;
   // connection: Connection::connects() when `info` was asked for.

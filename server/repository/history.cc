@@ -154,9 +154,9 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
   const std::string filter = domain::EventFilter(ref);
   std::optional<Message> last;
   for (uint64_t sequence = 1; sequence < foreign_sequence;) {
-    CO_ASSIGN_OR_RETURN(std::optional<Message> next,
-                        co_await storage_->reader().Next(stream->name, filter, sequence, Storage::StrongRead(*stream),
-                                                         ReadDeadline(deadline)));
+    CO_ASSIGN_OR_RETURN(
+        std::optional<Message> next,
+        co_await storage_->reader().Next(stream->name, filter, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
     if (!next.has_value() || next->sequence >= foreign_sequence) break;
     sequence = next->sequence + 1;
     if (jetstream::IsOurs(*next)) last = std::move(next);

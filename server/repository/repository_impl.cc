@@ -181,9 +181,13 @@ base::Task<absl::StatusOr<RepositoryImpl::HeadAndState>> RepositoryImpl::ReadHea
     auto last_state =
         reader.StartLast(states->name, domain::StateFilter(ref), jetstream::ReadFrom::kAnyReplica, deadline);
     absl::StatusOr<Message> answer = co_await last_state;
-    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
-                        reader.FinishLast(std::move(answer), states->name, jetstream::ReadFrom::kAnyReplica));
-    CO_ASSIGN_OR_RETURN(read.state, states_.Decode(*states, std::move(message)));
+    absl::StatusOr<std::optional<Message>> message =
+        reader.FinishLast(std::move(answer), states->name, jetstream::ReadFrom::kAnyReplica);
+    if (!message.ok()) {
+      storage_.Forget(*states);
+      co_return message.status();
+    }
+    CO_ASSIGN_OR_RETURN(read.state, states_.Decode(*states, *std::move(message)));
   }
   absl::StatusOr<Message> answer = co_await last_event;
   absl::StatusOr<std::optional<Message>> message = reader.FinishLast(std::move(answer), events->name, from);

@@ -196,8 +196,8 @@ base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
 base::Task<absl::StatusOr<std::optional<Commit>>> Saver::FindEarlier(Attempt& attempt) {
   const SaveCommand& command = attempt.command;
   const Head& head = attempt.known.head;
-  // An id made here cannot have been used before this save was sent.
-  if ((command.request_id.empty() && !attempt.sent) || head.version == 0) co_return std::nullopt;
+  // An id made here can be stored only by this very save.
+  if ((command.request_id.empty() && !attempt.open) || head.version == 0) co_return std::nullopt;
   std::optional<uint64_t> first_version;
   if (command.expectation.kind == Expectation::Kind::kExact) {
     if (command.expectation.version < head.version) {
@@ -337,6 +337,8 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     const bool answered =
         outcome.kind == PublishOutcome::Kind::kConflict || outcome.kind == PublishOutcome::Kind::kRefused;
     if (outcome.kind == PublishOutcome::Kind::kUnknown) settled.was_unknown = true;
+    // A refusal may come in the middle of a batch.
+    if (settled.was_unknown || outcome.kind == PublishOutcome::Kind::kRefused) attempt.open = true;
     if (answered) {
       // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an
       // error in the middle of storing, even these.
@@ -377,7 +379,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
       // What a server that failed to store has stored after all could not be read, so it is not known.
       if (outcome.kind == PublishOutcome::Kind::kRefused) settled.was_unknown = true;
       if (IsPermanent(last_error) && outcome.kind == PublishOutcome::Kind::kConflict) {
-        settled.status = last_error;
+        settled.status = settled.was_unknown ? OutcomeUnknown(attempt, last_error.message()) : last_error;
         co_return settled;
       }
     } else if (!settled.was_unknown && !storage_->writes().status().ok()) {
@@ -388,9 +390,14 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     // After a loss of the connection the stream is looked at again; it must still be the same one.
     if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(*attempt.stream);
     absl::StatusOr<StreamPtr> stream = co_await storage_->FindEvents(command.ref, attempt.deadline);
+    absl::Status lost = IsPermanent(stream.status()) ? stream.status() : absl::OkStatus();
     if (stream.ok() && (*stream == nullptr || (*stream)->incarnation != attempt.stream->incarnation)) {
-      settled.status = domain::StorageUnsuitable(
+      lost = domain::StorageUnsuitable(
           absl::StrCat("stream ", attempt.stream->name, " was removed or replaced during the save"));
+    }
+    if (!lost.ok()) {
+      // It may come back, with a copy of these messages.
+      settled.status = settled.was_unknown ? OutcomeUnknown(attempt, lost.message()) : lost;
       co_return settled;
     }
   }

@@ -56,6 +56,7 @@ class Saver {
     KnownHead known;
     bool fresh = false;   // `known` was read from the stream by this save.
     bool sent = false;    // Messages of it were given to NATS.
+    bool open = false;    // Copies of them may be stored, or be completed later.
     bool stored = false;  // An event with this commit id was seen in the stream.
   };
   // What became of a publish, as far as it could be settled.

@@ -76,6 +76,7 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
         existing_known = true;
       } else {
         last_error = read.status();
+        storage_->Forget(**stream);
       }
     }
     if (!stream.ok()) last_error = stream.status();
@@ -111,6 +112,7 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       if (outcome.kind == PublishOutcome::Kind::kRefused) break;
       existing_known = false;
       from = jetstream::ReadFrom::kLeader;
+      if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(**stream);
     }
     if (IsPermanent(last_error)) break;
     co_await executor_->Sleep(std::min(deadline, backoff.Next()));
