@@ -206,4 +206,80 @@ absl::Status Internal(absl::string_view what) {
   return Make(absl::StatusCode::kInternal, what, Detail(pb::ERROR_REASON_INTERNAL));
 }
 
+absl::Status ChecksFailed(const std::vector<FailedCheck>& failed) {
+  const FailedCheck& first = failed.front();
+  pb::ErrorDetail detail = *GetErrorDetail(VersionConflict(first.ref, first.expected, first.actual));
+  std::string message;
+  for (const FailedCheck& check : failed) {
+    pb::ErrorDetail::FailedCheck& listed = *detail.add_failed_checks();
+    listed.mutable_ref()->set_context(check.ref.context);
+    listed.mutable_ref()->set_aggregate(check.ref.aggregate);
+    listed.mutable_ref()->set_entity_id(check.ref.entity_id);
+    if (check.expected.has_value()) listed.mutable_conflict()->set_expected_version(*check.expected);
+    listed.mutable_conflict()->set_actual_version(check.actual);
+    listed.set_deleted(check.deleted);
+    absl::StrAppend(&message, message.empty() ? "" : ", ", Name(check.ref), " is at version ", check.actual,
+                    check.deleted ? " (deleted)" : "",
+                    check.expected.has_value() ? absl::StrCat(", expected ", *check.expected) : ", but must exist");
+  }
+  return Make(absl::StatusCode::kAborted, absl::StrCat("nothing was saved: ", message, "; load them and decide again"),
+              detail);
+}
+
+absl::Status AggregateDeleted(const AggregateRef& ref, uint64_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_AGGREGATE_DELETED);
+  SetRef(ref, detail);
+  detail.set_deleted(true);
+  detail.mutable_version_conflict()->set_actual_version(actual);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("aggregate ", Name(ref), " is deleted; to undelete it, save with expected_version ", actual),
+              detail);
+}
+
+absl::Status SnapshotNotFound(const AggregateRef& ref, uint64_t version) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_SNAPSHOT_NOT_FOUND);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kNotFound,
+              absl::StrCat("aggregate ", Name(ref), " has no snapshot of version ", version), detail);
+}
+
+absl::Status NoState(const AggregateRef& ref, uint64_t version) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_NO_STATE);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("there is no state of aggregate ", Name(ref), " at version ", version,
+                           ": none is stored and its type has no fold; give the state in the request"),
+              detail);
+}
+
+absl::Status TransformFailed(const AggregateRef& ref, absl::string_view what) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_TRANSFORM_FAILED);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kFailedPrecondition, absl::StrCat("aggregate ", Name(ref), ": ", what), detail);
+}
+
+absl::Status IndexNotReady(absl::string_view what) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_INDEX_NOT_READY, /*retryable=*/true);
+  detail.mutable_retry_delay()->set_seconds(kOverloadRetrySeconds);
+  return Make(absl::StatusCode::kUnavailable, what, detail);
+}
+
+absl::Status PositionNotReached(const AggregateRef& ref, absl::string_view position) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_POSITION_NOT_REACHED, /*retryable=*/true);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kUnavailable,
+              absl::StrCat("the position ", position, " was not reached in the call's time"), detail);
+}
+
+absl::Status TypeExists(absl::string_view context, absl::string_view aggregate, absl::string_view difference) {
+  return Make(absl::StatusCode::kAlreadyExists,
+              absl::StrCat("aggregate type ", context, "/", aggregate, " exists with other settings: ", difference),
+              Detail(pb::ERROR_REASON_TYPE_EXISTS));
+}
+
+absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate) {
+  return Make(absl::StatusCode::kNotFound, absl::StrCat("there is no aggregate type ", context, "/", aggregate),
+              Detail(pb::ERROR_REASON_TYPE_NOT_FOUND));
+}
+
 }  // namespace persistd::domain

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -32,6 +33,17 @@ absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t 
 absl::Status NothingRecordedBy(const AggregateRef& ref, absl::string_view time, uint64_t actual);
 // expected: nullopt stands for "must exist".
 absl::Status VersionConflict(const AggregateRef& ref, std::optional<uint64_t> expected, uint64_t actual);
+// What a commit of several aggregates found otherwise than expected.
+struct FailedCheck {
+  AggregateRef ref;
+  std::optional<uint64_t> expected;  // nullopt: it must exist.
+  uint64_t actual = 0;
+  bool deleted = false;
+};
+// failed: at least one.
+absl::Status ChecksFailed(const std::vector<FailedCheck>& failed);
+// actual: the version of its tombstone.
+absl::Status AggregateDeleted(const AggregateRef& ref, uint64_t actual);
 
 struct LimitExceeded {
   std::string name;  // The field or resource.
@@ -52,5 +64,14 @@ absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool
 absl::Status ShuttingDown();
 absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
 absl::Status Internal(absl::string_view what);
+absl::Status SnapshotNotFound(const AggregateRef& ref, uint64_t version);
+absl::Status NoState(const AggregateRef& ref, uint64_t version);
+// what: which program failed, on what, and why.
+absl::Status TransformFailed(const AggregateRef& ref, absl::string_view what);
+absl::Status IndexNotReady(absl::string_view what);
+absl::Status PositionNotReached(const AggregateRef& ref, absl::string_view position);
+// The type of an aggregate: context and aggregate.
+absl::Status TypeExists(absl::string_view context, absl::string_view aggregate, absl::string_view difference);
+absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate);
 
 }  // namespace persistd::domain

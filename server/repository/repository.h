@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -51,6 +52,21 @@ struct SaveCommand {
   std::optional<std::vector<std::string>> tags;    // Absent: as they were.
   std::optional<domain::CustomMetadata> metadata;  // Absent: as it was.
   std::string request_id;                          // Empty: one is made.
+  bool tombstone = false;                          // The only event is `_deleted`; the aggregate must exist.
+  bool create_snapshot = false;                    // Of the state after this save.
+};
+
+// What must be there of an aggregate that a commit does not write. Not kAny.
+struct Check {
+  domain::AggregateRef ref;
+  Expectation expectation;
+};
+
+// Several aggregates of one stream, each once, saved in one commit. request_id of the saves is empty.
+struct SaveAllCommand {
+  std::vector<SaveCommand> saves;
+  std::vector<Check> checks;
+  std::string request_id;  // Empty: one is made.
 };
 
 // What is known of an aggregate without payloads.
@@ -63,6 +79,7 @@ struct AggregateInfo {
   std::string head_cid;
   std::vector<std::string> tags;
   domain::CustomMetadata metadata;
+  bool deleted = false;  // The last event is a tombstone.
   domain::Position position;
 };
 
@@ -84,7 +101,22 @@ struct SaveResult {
   std::string commit_id;
 };
 
-enum class Consistency { kStrong, kCached };
+struct SaveAllResult {
+  std::vector<SaveResult> results;  // In the order of the command.
+  bool deduplicated = false;
+  std::string commit_id;
+};
+
+enum class Consistency { kStrong, kCached, kAtLeast };
+
+struct LoadCommand {
+  domain::AggregateRef ref;
+  Consistency consistency = Consistency::kStrong;               // Only of a load of what is there now.
+  domain::Position at_least{};                                  // With kAtLeast.
+  std::variant<std::monostate, uint64_t, base::WallTime> at{};  // Now, at a version (from 1), or at a time.
+  std::optional<bool> include_events{};                         // Absent: those after the state, unless folded into it.
+  bool use_snapshot = true;                                     // False: from the events alone.
+};
 
 struct Event {
   domain::RecordedEvent event;
@@ -94,7 +126,26 @@ struct Event {
 struct LoadResult {
   AggregateInfo info;
   std::optional<domain::StateRecord> state;
-  std::vector<Event> events;  // After the state, oldest first.
+  std::vector<Event> events;      // After the state, oldest first.
+  bool folded = false;            // The state was computed from an older one and events.
+  uint64_t snapshot_version = 0;  // Of the snapshot that was used; 0: none.
+};
+
+// A kept state, without its content.
+struct SnapshotInfo {
+  domain::AggregateRef ref;
+  uint64_t version = 0;
+  uint32_t schema_version = 1;
+  std::string content_type;
+  uint64_t size = 0;  // Bytes.
+  std::string cid;
+  base::WallTime created;
+};
+
+struct SnapshotCommand {
+  domain::AggregateRef ref;
+  uint64_t version = 0;           // 0: the current one.
+  std::optional<NewState> state;  // Absent: the stored or the folded one.
 };
 
 struct HistoryQuery {
@@ -130,16 +181,19 @@ class Repository {
   virtual ~Repository() = default;
 
   virtual base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) = 0;
-  virtual base::Task<absl::StatusOr<LoadResult>> Load(domain::AggregateRef ref, Consistency consistency,
-                                                      base::SteadyTime deadline) = 0;
-  // The events up to `version`, or up to the last one recorded at or before `as_of`.
-  virtual base::Task<absl::StatusOr<LoadResult>> LoadVersion(domain::AggregateRef ref, uint64_t version,
-                                                             base::SteadyTime deadline) = 0;
-  virtual base::Task<absl::StatusOr<LoadResult>> LoadAsOf(domain::AggregateRef ref, base::WallTime as_of,
-                                                          base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::StatusOr<LoadResult>> Load(LoadCommand command, base::SteadyTime deadline) = 0;
   virtual base::Task<absl::StatusOr<AggregateInfo>> Info(domain::AggregateRef ref, base::SteadyTime deadline) = 0;
   // Not OK when the history broke off; a sink that stops ends it with OK.
   virtual base::Task<absl::Status> History(HistoryQuery query, EventSink sink, base::SteadyTime deadline) = 0;
+
+  virtual base::Task<absl::StatusOr<SnapshotInfo>> CreateSnapshot(SnapshotCommand command,
+                                                                  base::SteadyTime deadline) = 0;
+  // Newest first.
+  virtual base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> ListSnapshots(domain::AggregateRef ref,
+                                                                              base::SteadyTime deadline) = 0;
+  virtual base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
+                                                  base::SteadyTime deadline) = 0;
 
   virtual std::vector<jetstream::StreamPtr> streams() const = 0;
   virtual RepositoryStats stats() const = 0;

@@ -38,9 +38,9 @@ base::Task<absl::Status> AggregateService::Save(const CallContext& context, cons
 
 base::Task<absl::Status> AggregateService::Load(const CallContext& context, const pb::LoadRequest& request,
                                                 pb::LoadResponse& response) {
-  CO_ASSIGN_OR_RETURN(LoadQuery query, ToLoadQuery(request));
+  CO_ASSIGN_OR_RETURN(repository::LoadCommand command, ToLoadCommand(request));
   CO_ASSIGN_OR_RETURN(repository::LoadResult result,
-                      co_await repository_->Load(std::move(query.ref), query.consistency, context.deadline()));
+                      co_await repository_->Load(std::move(command), context.deadline()));
   ToProto(std::move(result), request.payload_view(), response);
   co_return absl::OkStatus();
 }
@@ -61,13 +61,9 @@ base::Task<absl::Status> AggregateService::GetHistory(const CallContext& context
 base::Task<absl::Status> AggregateService::GetAtVersion(const CallContext& context,
                                                         const pb::GetAtVersionRequest& request,
                                                         pb::LoadResponse& response) {
-  CO_ASSIGN_OR_RETURN(AtVersionQuery query, ToAtVersionQuery(request));
-  const uint64_t* version = std::get_if<uint64_t>(&query.at);
-  base::Task<absl::StatusOr<repository::LoadResult>> load =
-      version != nullptr
-          ? repository_->LoadVersion(std::move(query.ref), *version, context.deadline())
-          : repository_->LoadAsOf(std::move(query.ref), std::get<base::WallTime>(query.at), context.deadline());
-  CO_ASSIGN_OR_RETURN(repository::LoadResult result, co_await std::move(load));
+  CO_ASSIGN_OR_RETURN(repository::LoadCommand command, ToLoadCommand(request));
+  CO_ASSIGN_OR_RETURN(repository::LoadResult result,
+                      co_await repository_->Load(std::move(command), context.deadline()));
   ToProto(std::move(result), request.payload_view(), response);
   co_return absl::OkStatus();
 }

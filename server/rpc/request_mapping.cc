@@ -195,8 +195,8 @@ absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::SaveRequest& req
   return command;
 }
 
-absl::StatusOr<LoadQuery> ToLoadQuery(const pb::LoadRequest& request) {
-  LoadQuery query;
+absl::StatusOr<repository::LoadCommand> ToLoadCommand(const pb::LoadRequest& request) {
+  repository::LoadCommand query;
   ASSIGN_OR_RETURN(query.ref, ToRef(request.ref()));
   RETURN_IF_ERROR(CheckView(request.payload_view()));
   const FieldPath options("options");
@@ -205,8 +205,8 @@ absl::StatusOr<LoadQuery> ToLoadQuery(const pb::LoadRequest& request) {
   return query;
 }
 
-absl::StatusOr<AtVersionQuery> ToAtVersionQuery(const pb::GetAtVersionRequest& request) {
-  AtVersionQuery query;
+absl::StatusOr<repository::LoadCommand> ToLoadCommand(const pb::GetAtVersionRequest& request) {
+  repository::LoadCommand query;
   ASSIGN_OR_RETURN(query.ref, ToRef(request.ref()));
   RETURN_IF_ERROR(CheckView(request.payload_view()));
   if (request.has_as_of()) {

@@ -28,17 +28,8 @@ struct SaveContext {
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::SaveRequest& request,
                                                       const RequestLimits& limits, const SaveContext& context);
 
-struct LoadQuery {
-  domain::AggregateRef ref;
-  repository::Consistency consistency = repository::Consistency::kStrong;
-};
-absl::StatusOr<LoadQuery> ToLoadQuery(const cim::persistence::v1::LoadRequest& request);
-
-struct AtVersionQuery {
-  domain::AggregateRef ref;
-  std::variant<uint64_t, base::WallTime> at;  // A version or a time.
-};
-absl::StatusOr<AtVersionQuery> ToAtVersionQuery(const cim::persistence::v1::GetAtVersionRequest& request);
+absl::StatusOr<repository::LoadCommand> ToLoadCommand(const cim::persistence::v1::LoadRequest& request);
+absl::StatusOr<repository::LoadCommand> ToLoadCommand(const cim::persistence::v1::GetAtVersionRequest& request);
 
 absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const cim::persistence::v1::GetHistoryRequest& request);
 

@@ -84,6 +84,26 @@ std::vector<Case> Cases() {
       {CorruptData("S", 7, "header ce-id is missing"), StatusCode::kDataLoss, pb::ERROR_REASON_CORRUPT_DATA, false,
        "stream S, sequence 7: header ce-id is missing"},
       {Internal("a defect"), StatusCode::kInternal, pb::ERROR_REASON_INTERNAL, false, "a defect"},
+      {ChecksFailed({{.ref = kRef, .expected = 3, .actual = 5}}), StatusCode::kAborted,
+       pb::ERROR_REASON_VERSION_CONFLICT, false,
+       "nothing was saved: sales/order/A-1 is at version 5, expected 3; load them and decide again"},
+      {AggregateDeleted(kRef, 5), StatusCode::kFailedPrecondition, pb::ERROR_REASON_AGGREGATE_DELETED, false,
+       "aggregate sales/order/A-1 is deleted; to undelete it, save with expected_version 5"},
+      {SnapshotNotFound(kRef, 5), StatusCode::kNotFound, pb::ERROR_REASON_SNAPSHOT_NOT_FOUND, false,
+       "aggregate sales/order/A-1 has no snapshot of version 5"},
+      {NoState(kRef, 5), StatusCode::kFailedPrecondition, pb::ERROR_REASON_NO_STATE, false,
+       "there is no state of aggregate sales/order/A-1 at version 5: none is stored and its type has no fold; give the "
+       "state in the request"},
+      {TransformFailed(kRef, "the fold failed"), StatusCode::kFailedPrecondition, pb::ERROR_REASON_TRANSFORM_FAILED,
+       false, "aggregate sales/order/A-1: the fold failed"},
+      {IndexNotReady("the index is being built"), StatusCode::kUnavailable, pb::ERROR_REASON_INDEX_NOT_READY, true,
+       "the index is being built"},
+      {PositionNotReached(kRef, "S:1:2"), StatusCode::kUnavailable, pb::ERROR_REASON_POSITION_NOT_REACHED, true,
+       "the position S:1:2 was not reached in the call's time"},
+      {TypeExists("sales", "order", "replicas"), StatusCode::kAlreadyExists, pb::ERROR_REASON_TYPE_EXISTS, false,
+       "aggregate type sales/order exists with other settings: replicas"},
+      {TypeNotFound("sales", "order"), StatusCode::kNotFound, pb::ERROR_REASON_TYPE_NOT_FOUND, false,
+       "there is no aggregate type sales/order"},
   };
 }
 

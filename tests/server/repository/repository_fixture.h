@@ -85,13 +85,16 @@ class TestRepository {
   }
   absl::StatusOr<LoadResult> Load(const domain::AggregateRef& ref, Consistency consistency = Consistency::kStrong,
                                   std::chrono::milliseconds timeout = 20s) {
-    return base::BlockOn(repository_->Load(ref, consistency, In(timeout)));
+    return Load(LoadCommand{.ref = ref, .consistency = consistency}, timeout);
+  }
+  absl::StatusOr<LoadResult> Load(LoadCommand command, std::chrono::milliseconds timeout = 20s) {
+    return base::BlockOn(repository_->Load(std::move(command), In(timeout)));
   }
   absl::StatusOr<LoadResult> LoadVersion(const domain::AggregateRef& ref, uint64_t version) {
-    return base::BlockOn(repository_->LoadVersion(ref, version, In(20s)));
+    return Load(LoadCommand{.ref = ref, .at = version});
   }
   absl::StatusOr<LoadResult> LoadAsOf(const domain::AggregateRef& ref, base::WallTime as_of) {
-    return base::BlockOn(repository_->LoadAsOf(ref, as_of, In(20s)));
+    return Load(LoadCommand{.ref = ref, .at = as_of});
   }
   absl::StatusOr<AggregateInfo> Info(const domain::AggregateRef& ref) {
     return base::BlockOn(repository_->Info(ref, In(20s)));

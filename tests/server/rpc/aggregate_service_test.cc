@@ -197,9 +197,9 @@ TEST_CASE("A conflict arrives with both versions") {
 TEST_CASE("Load answers with state and events, as bytes") {
   Fixture fixture;
   repository::Consistency seen = repository::Consistency::kStrong;
-  fixture.repository.on_load = [&](domain::AggregateRef ref, repository::Consistency consistency, base::SteadyTime) {
-    CHECK(ref == kRef);
-    seen = consistency;
+  fixture.repository.on_load = [&](repository::LoadCommand command, base::SteadyTime) {
+    CHECK(command.ref == kRef);
+    seen = command.consistency;
     return Loaded();
   };
   pb::LoadRequest request;
@@ -220,7 +220,7 @@ TEST_CASE("Load answers with state and events, as bytes") {
 
 TEST_CASE("Load shows JSON where nothing is lost by it") {
   Fixture fixture;
-  fixture.repository.on_load = [&](domain::AggregateRef, repository::Consistency, base::SteadyTime) {
+  fixture.repository.on_load = [&](repository::LoadCommand, base::SteadyTime) {
     repository::LoadResult result = Loaded();
     result.events.push_back(EventOf(3, {"text/plain", "{}"}));
     result.events.push_back(EventOf(4));
@@ -244,11 +244,12 @@ TEST_CASE("Load shows JSON where nothing is lost by it") {
 
 TEST_CASE("GetAtVersion asks for a version or for a time") {
   Fixture fixture;
-  fixture.repository.on_load_version = [](domain::AggregateRef ref, uint64_t version) {
-    return domain::VersionNotFound(ref, version, 2);
-  };
-  fixture.repository.on_load_as_of = [](domain::AggregateRef, base::WallTime as_of) {
-    CHECK(as_of == kTime);
+  fixture.repository.on_load = [](repository::LoadCommand command,
+                                  base::SteadyTime) -> absl::StatusOr<repository::LoadResult> {
+    if (const auto* version = std::get_if<uint64_t>(&command.at)) {
+      return domain::VersionNotFound(command.ref, *version, 2);
+    }
+    CHECK(std::get<base::WallTime>(command.at) == kTime);
     return Loaded();
   };
   pb::GetAtVersionRequest request;

@@ -15,10 +15,12 @@ class FakeRepository final : public repository::Repository {
   using LoadAnswer = absl::StatusOr<repository::LoadResult>;
 
   std::function<absl::StatusOr<repository::SaveResult>(repository::SaveCommand, base::SteadyTime)> on_save;
-  std::function<LoadAnswer(domain::AggregateRef, repository::Consistency, base::SteadyTime)> on_load;
-  std::function<LoadAnswer(domain::AggregateRef, uint64_t)> on_load_version;
-  std::function<LoadAnswer(domain::AggregateRef, base::WallTime)> on_load_as_of;
+  std::function<absl::StatusOr<repository::SaveAllResult>(repository::SaveAllCommand, base::SteadyTime)> on_save_all;
+  std::function<LoadAnswer(repository::LoadCommand, base::SteadyTime)> on_load;
   std::function<absl::StatusOr<repository::AggregateInfo>(domain::AggregateRef)> on_info;
+  std::function<absl::StatusOr<repository::SnapshotInfo>(repository::SnapshotCommand)> on_create_snapshot;
+  std::function<absl::StatusOr<std::vector<repository::SnapshotInfo>>(domain::AggregateRef)> on_list_snapshots;
+  std::function<absl::Status(domain::AggregateRef, uint64_t)> on_delete_snapshot;
   std::function<base::Task<absl::Status>(repository::HistoryQuery, repository::EventSink)> on_history;
 
   base::Task<absl::StatusOr<repository::SaveResult>> Save(repository::SaveCommand command,
@@ -26,18 +28,28 @@ class FakeRepository final : public repository::Repository {
     if (!on_save) co_return Unexpected();
     co_return on_save(std::move(command), deadline);
   }
-  base::Task<LoadAnswer> Load(domain::AggregateRef ref, repository::Consistency consistency,
-                              base::SteadyTime deadline) override {
+  base::Task<absl::StatusOr<repository::SaveAllResult>> SaveAll(repository::SaveAllCommand command,
+                                                                base::SteadyTime deadline) override {
+    if (!on_save_all) co_return Unexpected();
+    co_return on_save_all(std::move(command), deadline);
+  }
+  base::Task<LoadAnswer> Load(repository::LoadCommand command, base::SteadyTime deadline) override {
     if (!on_load) co_return Unexpected();
-    co_return on_load(std::move(ref), consistency, deadline);
+    co_return on_load(std::move(command), deadline);
   }
-  base::Task<LoadAnswer> LoadVersion(domain::AggregateRef ref, uint64_t version, base::SteadyTime) override {
-    if (!on_load_version) co_return Unexpected();
-    co_return on_load_version(std::move(ref), version);
+  base::Task<absl::StatusOr<repository::SnapshotInfo>> CreateSnapshot(repository::SnapshotCommand command,
+                                                                      base::SteadyTime) override {
+    if (!on_create_snapshot) co_return Unexpected();
+    co_return on_create_snapshot(std::move(command));
   }
-  base::Task<LoadAnswer> LoadAsOf(domain::AggregateRef ref, base::WallTime as_of, base::SteadyTime) override {
-    if (!on_load_as_of) co_return Unexpected();
-    co_return on_load_as_of(std::move(ref), as_of);
+  base::Task<absl::StatusOr<std::vector<repository::SnapshotInfo>>> ListSnapshots(domain::AggregateRef ref,
+                                                                                  base::SteadyTime) override {
+    if (!on_list_snapshots) co_return Unexpected();
+    co_return on_list_snapshots(std::move(ref));
+  }
+  base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version, base::SteadyTime) override {
+    if (!on_delete_snapshot) co_return Unexpected();
+    co_return on_delete_snapshot(std::move(ref), version);
   }
   base::Task<absl::StatusOr<repository::AggregateInfo>> Info(domain::AggregateRef ref, base::SteadyTime) override {
     if (!on_info) co_return Unexpected();

@@ -319,37 +319,37 @@ void CheckField(const absl::Status& status, const std::string& field) {
 
 TEST_CASE("A load is checked and mapped") {
   pb::LoadRequest request;
-  CheckField(ToLoadQuery(request).status(), "ref.context");
+  CheckField(ToLoadCommand(request).status(), "ref.context");
   *request.mutable_ref() = Valid().ref();
-  CHECK(ToLoadQuery(request).value().consistency == repository::Consistency::kStrong);
+  CHECK(ToLoadCommand(request).value().consistency == repository::Consistency::kStrong);
   request.mutable_options()->set_consistency(pb::CONSISTENCY_CACHED);
-  CHECK(ToLoadQuery(request).value().consistency == repository::Consistency::kCached);
+  CHECK(ToLoadCommand(request).value().consistency == repository::Consistency::kCached);
   request.mutable_options()->set_consistency(static_cast<pb::Consistency>(77));
-  CheckField(ToLoadQuery(request).status(), "options.consistency");
+  CheckField(ToLoadCommand(request).status(), "options.consistency");
   request.clear_options();
   request.set_payload_view(static_cast<pb::PayloadView>(77));
-  CheckField(ToLoadQuery(request).status(), "payload_view");
+  CheckField(ToLoadCommand(request).status(), "payload_view");
 }
 
 TEST_CASE("A version or a time is checked and mapped") {
   pb::GetAtVersionRequest request;
   request.set_version(1);
-  CheckField(ToAtVersionQuery(request).status(), "ref.context");
+  CheckField(ToLoadCommand(request).status(), "ref.context");
   *request.mutable_ref() = Valid().ref();
-  CHECK(std::get<uint64_t>(ToAtVersionQuery(request).value().at) == 1);
+  CHECK(std::get<uint64_t>(ToLoadCommand(request).value().at) == 1);
   request.set_version(0);
-  CheckField(ToAtVersionQuery(request).status(), "version");
+  CheckField(ToLoadCommand(request).status(), "version");
   request.clear_at();
-  CheckField(ToAtVersionQuery(request).status(), "version");
+  CheckField(ToLoadCommand(request).status(), "version");
   request.mutable_as_of()->set_seconds(7);
-  CHECK(std::get<base::WallTime>(ToAtVersionQuery(request).value().at) == base::WallTime(std::chrono::seconds(7)));
+  CHECK(std::get<base::WallTime>(ToLoadCommand(request).value().at) == base::WallTime(std::chrono::seconds(7)));
   request.mutable_as_of()->set_seconds(INT64_MAX);
-  CheckField(ToAtVersionQuery(request).status(), "as_of");
+  CheckField(ToLoadCommand(request).status(), "as_of");
   request.mutable_as_of()->set_seconds(INT64_MIN);
-  CheckField(ToAtVersionQuery(request).status(), "as_of");
+  CheckField(ToLoadCommand(request).status(), "as_of");
   request.set_version(1);
   request.set_payload_view(static_cast<pb::PayloadView>(77));
-  CheckField(ToAtVersionQuery(request).status(), "payload_view");
+  CheckField(ToLoadCommand(request).status(), "payload_view");
 }
 
 TEST_CASE("A history is checked and mapped") {
