@@ -104,6 +104,31 @@ base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector
   return promise.future();
 }
 
+absl::StatusOr<uint64_t> Connection::OpenChannel(Channel channel) {
+  auto shared = std::make_shared<const Channel>(std::move(channel));
+  base::MutexLock lock(mutex_);
+  if (current_ == nullptr) return status_;
+  channels_.emplace(next_token_, std::move(shared));
+  return next_token_++;
+}
+
+absl::Status Connection::Send(const OutgoingMessage& message, uint64_t channel) {
+  std::shared_ptr<RawConnection> connection;
+  {
+    base::MutexLock lock(mutex_);
+    // A channel belongs to the connection that it was opened on: those of an older one are gone.
+    if (channels_.contains(channel)) connection = current_;
+  }
+  if (connection == nullptr) return absl::UnavailableError("the channel is closed");
+  if (absl::Status sendable = connection->CheckSendable(message); !sendable.ok()) return sendable;
+  return connection->Publish(message, channel);
+}
+
+void Connection::CloseChannel(uint64_t channel) {
+  base::MutexLock lock(mutex_);
+  channels_.erase(channel);
+}
+
 void Connection::TimeOut(uint64_t token) {
   base::Promise<absl::StatusOr<Message>> promise;
   {
@@ -174,12 +199,22 @@ void Connection::ReadAnswers(RawConnection& connection) {
     if (absl::IsNotFound(reply.status())) continue;
     if (!reply.ok()) return;
     Pending pending;
+    std::shared_ptr<const Channel> channel;
     {
       base::MutexLock lock(mutex_);
       const auto found = pending_.find(reply->token);
-      if (found == pending_.end()) continue;  // It timed out before.
-      pending = std::move(found->second);
-      pending_.erase(found);
+      if (found != pending_.end()) {
+        pending = std::move(found->second);
+        pending_.erase(found);
+      } else if (const auto open = channels_.find(reply->token); open != channels_.end()) {
+        channel = open->second;
+      } else {
+        continue;  // It timed out, or was closed, before.
+      }
+    }
+    if (channel != nullptr) {
+      channel->on_message(std::move(reply->message));
+      continue;
     }
     executor_->Cancel(pending.timer);
     if (reply->no_responders) {
@@ -209,14 +244,17 @@ void Connection::SetDown(absl::Status why) {
 
 void Connection::FailPending(const absl::Status& status) {
   std::unordered_map<uint64_t, Pending> failed;
+  std::unordered_map<uint64_t, std::shared_ptr<const Channel>> lost;
   {
     base::MutexLock lock(mutex_);
     failed.swap(pending_);
+    lost.swap(channels_);
   }
   for (auto& [token, pending] : failed) {
     executor_->Cancel(pending.timer);
     pending.promise.TrySet(status);
   }
+  for (const auto& [token, channel] : lost) channel->on_lost();
 }
 
 bool Connection::WaitBeforeReconnect() {

@@ -56,6 +56,21 @@ class Connection {
   base::Future<absl::StatusOr<Message>> RequestBatch(const std::vector<OutgoingMessage>& messages,
                                                      base::SteadyTime deadline);
 
+  // A number whose answers are many: to each Send with it, and from each consumer that DeliveryName named.
+  //
+  // on_message gets them all, in the order of their arrival, and on_lost is called once when the connection is lost,
+  // after which the channel does not exist any more. Both run on the connection's thread and must not block. A request
+  // that nobody listens to brings a message with the header `Status: 503`. Fails when there is no connection.
+  struct Channel {
+    std::function<void(Message message)> on_message;
+    std::function<void()> on_lost;
+  };
+  absl::StatusOr<uint64_t> OpenChannel(Channel channel);
+  // Errors are those of Request, and Unavailable when the channel does not exist any more.
+  absl::Status Send(const OutgoingMessage& message, uint64_t channel);
+  // Neither function is called any more, but for a call that is running on the connection's thread.
+  void CloseChannel(uint64_t channel);
+
   // True once Close was called: no further attempt can succeed.
   bool closed() const;
   // OK while connected; otherwise why not, as an error for callers.
@@ -93,6 +108,7 @@ class Connection {
   uint64_t connects_ GUARDED_BY(mutex_) = 0;
   uint64_t next_token_ GUARDED_BY(mutex_) = 1;
   std::unordered_map<uint64_t, Pending> pending_ GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, std::shared_ptr<const Channel>> channels_ GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

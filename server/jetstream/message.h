@@ -31,8 +31,8 @@ class Headers {
 
 // Bytes that the headers of a message take on the wire.
 inline size_t HeaderBytes(const Headers& headers) {
-  constexpr size_t kFrameBytes = 12;      // "NATS/1.0\r\n" and the empty line at the end.
-  constexpr size_t kLineExtraBytes = 4;   // ": " and "\r\n".
+  constexpr size_t kFrameBytes = 12;     // "NATS/1.0\r\n" and the empty line at the end.
+  constexpr size_t kLineExtraBytes = 4;  // ": " and "\r\n".
   size_t bytes = kFrameBytes;
   for (const auto& [name, value] : headers.fields()) bytes += name.size() + value.size() + kLineExtraBytes;
   return bytes;
@@ -52,6 +52,7 @@ struct Message {
   std::string data;
   uint64_t sequence = 0;
   base::WallTime time;  // When the stream stored it, by the NATS server's clock.
+  std::string reply;    // The subject that an answer would go to; empty: none. A consumer says there what it delivers.
 };
 
 }  // namespace persistd::jetstream

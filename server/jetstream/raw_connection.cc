@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <fstream>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -14,6 +15,7 @@
 #include "server/base/mutex.h"
 #include "server/base/status_macros.h"
 #include "server/jetstream/nkey.h"
+#include "server/jetstream/reply_token.h"
 
 namespace persistd::jetstream {
 namespace {
@@ -154,6 +156,7 @@ namespace {
 Message ToMessage(natsMsg* msg) {
   Message message;
   message.subject = natsMsg_GetSubject(msg);
+  if (const char* reply = natsMsg_GetReply(msg); reply != nullptr) message.reply = reply;
   message.data.assign(natsMsg_GetData(msg), static_cast<size_t>(natsMsg_GetDataLength(msg)));
   const char** names = nullptr;
   int count = 0;
@@ -271,8 +274,11 @@ absl::StatusOr<Reply> RawConnection::NextReply(std::chrono::milliseconds timeout
       inbox_->messages.pop_front();
     }
     Reply reply;
-    const absl::string_view subject = natsMsg_GetSubject(msg.get());
-    if (!absl::SimpleAtoi(subject.substr(inbox_prefix_.size()), &reply.token)) continue;
+    const char* answer_to = natsMsg_GetReply(msg.get());
+    const std::optional<uint64_t> token =
+        ReplyToken(inbox_prefix_, natsMsg_GetSubject(msg.get()), answer_to == nullptr ? "" : answer_to);
+    if (!token.has_value()) continue;
+    reply.token = *token;
     reply.no_responders = natsMsg_IsNoResponders(msg.get());
     reply.message = ToMessage(msg.get());
     return reply;

@@ -35,7 +35,8 @@ struct ConnectOptions {
   std::chrono::milliseconds ping_interval{10000};
 };
 
-// A message that came to the inbox, as an answer to the request numbered `token`.
+// A message that came to the inbox, as an answer to the request numbered `token`, or from a consumer whose name ends
+// with that number (reply_token.h).
 struct Reply {
   uint64_t token = 0;
   bool no_responders = false;  // Nobody listens on the request's subject: it was not delivered.
