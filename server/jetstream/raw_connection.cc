@@ -158,6 +158,9 @@ struct RawConnection::Socket {
   std::atomic<bool> detached = false;  // Closed, by whomever.
   std::atomic<bool> behind = false;    // There are bytes to write that the socket did not take.
 
+  // Set on a thread while it publishes: it writes at the end of its burst.
+  static thread_local bool publishing;
+
   using Reference = std::shared_ptr<Socket>;
 
   void Wake() const {
@@ -174,7 +177,10 @@ struct RawConnection::Socket {
   static natsStatus OnRead(void*, bool) { return NATS_OK; }
   static natsStatus OnWrite(void* data, bool add) {
     Socket& socket = **static_cast<Reference*>(data);
-    if (!add) socket.behind = false;
+    if (!add || publishing) return NATS_OK;
+    // A ping or a pong of nats.c itself: nobody else writes it.
+    socket.behind = true;
+    socket.Wake();
     return NATS_OK;
   }
   static natsStatus Detach(void* data) {
@@ -184,6 +190,8 @@ struct RawConnection::Socket {
     return NATS_OK;
   }
 };
+
+thread_local bool RawConnection::Socket::publishing = false;
 
 // Takes the messages from nats.c's delivery thread. The subscription has a callback, because nats.c drops the "no
 // responders" messages of one without, and with them the number of the request.
@@ -352,7 +360,9 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   if (socket_->behind.load(std::memory_order_relaxed) && natsConnection_Buffered(connection_) > kMaxBufferedBytes) {
     return absl::UnavailableError("the NATS server does not read what is sent to it");
   }
+  Socket::publishing = true;
   const natsStatus status = natsConnection_PublishMsg(connection_, raw);
+  Socket::publishing = false;
   switch (status) {
     case NATS_OK:
       base::Burst::AtEnd(shared_from_this());
@@ -372,11 +382,19 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
 }
 
 void RawConnection::RunDeferred() {
-  natsConnection_ProcessWriteEvent(connection_);
-  if (natsConnection_Buffered(connection_) <= 0) return;
+  Write();
   // The socket is full: the thread in Serve writes the rest when there is room.
-  socket_->behind = true;
-  socket_->Wake();
+  if (socket_->behind) socket_->Wake();
+}
+
+void RawConnection::Write() {
+  base::MutexLock lock(write_mutex_);
+  // Before looking: what comes to the buffer later says so itself.
+  socket_->behind = false;
+  // nats.c takes a write of nothing for the end of the connection.
+  if (natsConnection_Buffered(connection_) <= 0) return;
+  natsConnection_ProcessWriteEvent(connection_);
+  if (natsConnection_Buffered(connection_) > 0) socket_->behind = true;
 }
 
 void RawConnection::MoveBytes(std::chrono::milliseconds timeout) {
@@ -388,7 +406,7 @@ void RawConnection::MoveBytes(std::chrono::milliseconds timeout) {
     uint64_t wakes = 0;
     [[maybe_unused]] const ssize_t taken = read(socket_->wake.get(), &wakes, sizeof(wakes));
   }
-  if ((ready[0].revents & POLLOUT) != 0) natsConnection_ProcessWriteEvent(connection_);
+  if ((ready[0].revents & POLLOUT) != 0) Write();
   if ((ready[0].revents & ~POLLOUT) != 0) natsConnection_ProcessReadEvent(connection_);
 }
 

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/burst.h"
+#include "server/base/mutex.h"
 #include "server/jetstream/message.h"
 
 namespace persistd::jetstream {
@@ -98,12 +99,15 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
 
   // Reads and writes what the socket is ready for, after waiting for that, or for Wake, for at most `timeout`.
   void MoveBytes(std::chrono::milliseconds timeout);
+  // Writes what is buffered, as far as the socket takes it.
+  void Write() EXCLUDES(write_mutex_);
 
   const std::shared_ptr<Socket> socket_;
   const std::shared_ptr<Inbox> inbox_;
   natsConnection* connection_ = nullptr;
   natsSubscription* subscription_ = nullptr;
   std::string inbox_prefix_;  // Ends with a dot; the token follows.
+  base::Mutex write_mutex_;
 };
 
 }  // namespace persistd::jetstream
