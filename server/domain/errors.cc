@@ -188,6 +188,12 @@ absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool
               detail);
 }
 
+absl::Status WriteOutcomeUnknown(absl::string_view what, absl::string_view why) {
+  return Make(absl::StatusCode::kUnavailable,
+              absl::StrCat(what, ": whether it took place is not known (", why, "); repeat the call"),
+              Detail(pb::ERROR_REASON_OUTCOME_UNKNOWN, /*retryable=*/true));
+}
+
 absl::Status ShuttingDown() {
   return Make(absl::StatusCode::kUnavailable, "the daemon is stopping; nothing was stored, retry is safe",
               Detail(pb::ERROR_REASON_SHUTTING_DOWN, /*retryable=*/true));

@@ -61,6 +61,8 @@ absl::Status StorageUnsuitable(absl::string_view what);
 absl::Status NatsUnavailable(absl::string_view what);
 // repeatable: the caller has the request_id, so a repeat is recognised.
 absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool repeatable = true);
+// Of a write that is no save; what: which, why: no answer came.
+absl::Status WriteOutcomeUnknown(absl::string_view what, absl::string_view why);
 absl::Status ShuttingDown();
 absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
 absl::Status Internal(absl::string_view what);

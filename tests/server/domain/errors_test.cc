@@ -79,6 +79,8 @@ std::vector<Case> Cases() {
        true,
        "whether the save of sales/order/A-1 is stored is not known (the connection was lost); repeat it with the same "
        "request_id"},
+      {WriteOutcomeUnknown("writing b/k", "no answer"), StatusCode::kUnavailable, pb::ERROR_REASON_OUTCOME_UNKNOWN, true,
+       "writing b/k: whether it took place is not known (no answer); repeat the call"},
       {ShuttingDown(), StatusCode::kUnavailable, pb::ERROR_REASON_SHUTTING_DOWN, true,
        "the daemon is stopping; nothing was stored, retry is safe"},
       {CorruptData("S", 7, "header ce-id is missing"), StatusCode::kDataLoss, pb::ERROR_REASON_CORRUPT_DATA, false,
