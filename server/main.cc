@@ -11,8 +11,10 @@
 #include "server/app/version.h"
 #include "server/base/logging.h"
 #include "server/config/loader.h"
+#include "server/transform/worker.h"
 
 int main(int argc, char** argv) {
+  if (const auto worker = persistd::transform::RunWorkerIfAsked(argc, argv)) return *worker;
   constexpr int kUsageError = 2;
   const auto flags = persistd::app::ParseFlags(std::vector<std::string>(argv + 1, argv + argc));
   if (!flags.ok()) {
