@@ -13,7 +13,6 @@ namespace persistd::jetstream {
 namespace {
 
 constexpr std::chrono::milliseconds kReconnectWait{250};
-constexpr std::chrono::milliseconds kIdleWait{60'000};
 
 }  // namespace
 
@@ -180,7 +179,7 @@ void Connection::Run() {
       }
       base::LogInfo("nats connected", {{"url", url}});
       on_change_();
-      ReadAnswers(**connection);
+      (*connection)->Serve([this](Reply reply) { TakeAnswer(std::move(reply)); });
       refused = domain::NatsUnavailable("the connection to NATS is lost");
     } else if (!domain::GetErrorDetail(refused).has_value()) {
       refused = domain::NatsUnavailable(absl::StrCat("cannot connect to NATS: ", refused.message()));
@@ -193,35 +192,30 @@ void Connection::Run() {
   nats_ReleaseThreadMemory();
 }
 
-void Connection::ReadAnswers(RawConnection& connection) {
-  while (true) {
-    absl::StatusOr<Reply> reply = connection.NextReply(kIdleWait);
-    if (absl::IsNotFound(reply.status())) continue;
-    if (!reply.ok()) return;
-    Pending pending;
-    std::shared_ptr<const Channel> channel;
-    {
-      base::MutexLock lock(mutex_);
-      const auto found = pending_.find(reply->token);
-      if (found != pending_.end()) {
-        pending = std::move(found->second);
-        pending_.erase(found);
-      } else if (const auto open = channels_.find(reply->token); open != channels_.end()) {
-        channel = open->second;
-      } else {
-        continue;  // It timed out, or was closed, before.
-      }
-    }
-    if (channel != nullptr) {
-      channel->on_message(std::move(reply->message));
-      continue;
-    }
-    executor_->Cancel(pending.timer);
-    if (reply->no_responders) {
-      pending.promise.TrySet(absl::UnavailableError("no NATS server answers for this stream now"));
+void Connection::TakeAnswer(Reply reply) {
+  Pending pending;
+  std::shared_ptr<const Channel> channel;
+  {
+    base::MutexLock lock(mutex_);
+    const auto found = pending_.find(reply.token);
+    if (found != pending_.end()) {
+      pending = std::move(found->second);
+      pending_.erase(found);
+    } else if (const auto open = channels_.find(reply.token); open != channels_.end()) {
+      channel = open->second;
     } else {
-      pending.promise.TrySet(std::move(reply->message));
+      return;  // It timed out, or was closed, before.
     }
+  }
+  if (channel != nullptr) {
+    channel->on_message(std::move(reply.message));
+    return;
+  }
+  executor_->Cancel(pending.timer);
+  if (reply.no_responders) {
+    pending.promise.TrySet(absl::UnavailableError("no NATS server answers for this stream now"));
+  } else {
+    pending.promise.TrySet(std::move(reply.message));
   }
 }
 

@@ -4,7 +4,8 @@
 // there is none, requests fail at once with NATS_UNAVAILABLE or STORAGE_UNSUITABLE. Nothing is buffered over a loss, so
 // an answer that is missing is either "not sent" or "unknown", never "sent later".
 //
-// One own thread connects, reads answers and runs the coroutines that wait for them. Thread-safe.
+// One own thread connects and moves the bytes; answers come, and the coroutines that wait for them run, on a thread of
+// nats.c. Requests leave at the end of the calling thread's burst (base/burst.h). Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +60,7 @@ class Connection {
   // A number whose answers are many: to each Send with it, and from each consumer that DeliveryName named.
   //
   // on_message gets them all, in the order of their arrival, and on_lost is called once when the connection is lost,
-  // after which the channel does not exist any more. Both run on the connection's thread and must not block. A request
+  // after which the channel does not exist any more. Both run where answers come in and must not block. A request
   // that nobody listens to brings a message with the header `Status: 503`. Fails when there is no connection.
   struct Channel {
     std::function<void(Message message)> on_message;
@@ -68,7 +69,7 @@ class Connection {
   absl::StatusOr<uint64_t> OpenChannel(Channel channel);
   // Errors are those of Request, and Unavailable when the channel does not exist any more.
   absl::Status Send(const OutgoingMessage& message, uint64_t channel);
-  // Neither function is called any more, but for a call that is running on the connection's thread.
+  // Neither function is called any more, but for a call that is running.
   void CloseChannel(uint64_t channel);
 
   // True once Close was called: no further attempt can succeed.
@@ -87,7 +88,7 @@ class Connection {
   };
 
   void Run();
-  void ReadAnswers(RawConnection& connection);
+  void TakeAnswer(Reply reply);
   void FailPending(const absl::Status& status);
   void TimeOut(uint64_t token);
   void SetDown(absl::Status why);

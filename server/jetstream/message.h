@@ -52,7 +52,7 @@ struct Message {
   std::string data;
   uint64_t sequence = 0;
   base::WallTime time;  // When the stream stored it, by the NATS server's clock.
-  std::string reply;    // The subject that an answer would go to; empty: none. A consumer says there what it delivers.
+  std::string reply{};    // The subject that an answer would go to; empty: none. A consumer says there what it delivers.
 };
 
 }  // namespace persistd::jetstream

@@ -1,7 +1,11 @@
 #include "server/jetstream/raw_connection.h"
 
 #include <openssl/crypto.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <deque>
 #include <fstream>
 #include <optional>
@@ -14,6 +18,7 @@
 #include "server/base/logging.h"
 #include "server/base/mutex.h"
 #include "server/base/status_macros.h"
+#include "server/base/unique_fd.h"
 #include "server/jetstream/nkey.h"
 #include "server/jetstream/reply_token.h"
 
@@ -22,9 +27,11 @@ namespace {
 
 // Requests of SyncRequest use this number; those of Connection count up from 1.
 constexpr uint64_t kSyncToken = ~uint64_t{0};
-// A server that does not read for so long is as good as gone.
-constexpr int64_t kWriteDeadlineMs = 3'000;
 constexpr int kMaxPingsOut = 2;
+constexpr int kReadBufferBytes = 128 << 10;
+// A server that is so far behind with reading is as good as gone.
+constexpr int kMaxBufferedBytes = 64 << 20;
+constexpr std::chrono::milliseconds kIdleWait{60'000};
 constexpr uint32_t kFirstSafeTlsVersion = 0x030B00;
 
 absl::Status NatsError(natsStatus status, absl::string_view what) {
@@ -114,44 +121,14 @@ absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
   RETURN_IF_NATS_ERROR(natsOptions_SetTimeout(raw, options.connect_timeout.count()), "setting nats.connect_timeout");
   RETURN_IF_NATS_ERROR(natsOptions_SetPingInterval(raw, options.ping_interval.count()), "setting nats.ping_interval");
   RETURN_IF_NATS_ERROR(natsOptions_SetMaxPingsOut(raw, kMaxPingsOut), "setting the ping limit");
-  RETURN_IF_NATS_ERROR(natsOptions_SetWriteDeadline(raw, kWriteDeadlineMs), "setting the write deadline");
+  RETURN_IF_NATS_ERROR(natsOptions_SetIOBufSize(raw, kReadBufferBytes), "setting the size of the read buffer");
+  // Without a thread of nats.c that writes: what is buffered is written at the end of a burst.
   RETURN_IF_NATS_ERROR(natsOptions_SetSendAsap(raw, true), "setting immediate sends");
   RETURN_IF_NATS_ERROR(natsOptions_SetErrorHandler(raw, LogServerError, nullptr), "setting the error handler");
   // A lost connection ends here. Connection makes a new one and probes the server before anything is sent on it.
   RETURN_IF_NATS_ERROR(natsOptions_SetAllowReconnect(raw, false), "turning off reconnecting");
   return made;
 }
-
-}  // namespace
-
-// Where nats.c's delivery thread puts what NextReply takes. The subscription has a callback, because nats.c drops the
-// "no responders" messages of one without, and with them the number of the request.
-struct RawConnection::Inbox {
-  base::Mutex mutex;
-  base::CondVar changed;
-  std::deque<MsgPtr> messages GUARDED_BY(mutex);  // Bounded by the requests under way.
-  bool closed GUARDED_BY(mutex) = false;
-
-  // The delivery thread may outlive the RawConnection: it holds a reference of its own, which OnClosed drops.
-  using Reference = std::shared_ptr<Inbox>;
-
-  static void OnMessage(natsConnection*, natsSubscription*, natsMsg* msg, void* reference) {
-    Inbox& inbox = **static_cast<Reference*>(reference);
-    base::MutexLock lock(inbox.mutex);
-    inbox.messages.emplace_back(msg);
-    inbox.changed.NotifyOne();
-  }
-
-  // The last thing that the delivery thread does, when the subscription or the connection is closed.
-  static void OnClosed(void* reference) {
-    const std::unique_ptr<Reference> inbox(static_cast<Reference*>(reference));
-    base::MutexLock lock((*inbox)->mutex);
-    (*inbox)->closed = true;
-    (*inbox)->changed.NotifyAll();
-  }
-};
-
-namespace {
 
 Message ToMessage(natsMsg* msg) {
   Message message;
@@ -172,6 +149,139 @@ Message ToMessage(natsMsg* msg) {
 
 }  // namespace
 
+// What nats.c tells about the socket: it is used with an "external event loop" (ours is Serve), because that is the
+// only way of telling it when to write. nats.c keeps a reference from attach to detach, beyond the life of a
+// RawConnection.
+struct RawConnection::Socket {
+  int fd = -1;  // Constant once connected.
+  base::UniqueFd wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::atomic<bool> detached = false;  // Closed, by whomever.
+  std::atomic<bool> behind = false;    // There are bytes to write that the socket did not take.
+
+  // Set on a thread while it publishes: it writes at the end of its burst.
+  static thread_local bool publishing;
+
+  using Reference = std::shared_ptr<Socket>;
+
+  void Wake() const {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(wake.get(), &one, sizeof(one));
+  }
+
+  static natsStatus Attach(void** data, void* loop, natsConnection*, natsSock fd) {
+    const Reference& socket = *static_cast<Reference*>(loop);
+    socket->fd = fd;
+    *data = new Reference(socket);
+    return NATS_OK;
+  }
+  static natsStatus OnRead(void*, bool) { return NATS_OK; }
+  static natsStatus OnWrite(void* data, bool add) {
+    Socket& socket = **static_cast<Reference*>(data);
+    if (!add || publishing) return NATS_OK;
+    // A ping or a pong of nats.c itself: nobody else writes it.
+    socket.behind = true;
+    socket.Wake();
+    return NATS_OK;
+  }
+  static natsStatus Detach(void* data) {
+    const std::unique_ptr<Reference> socket(static_cast<Reference*>(data));
+    (*socket)->detached = true;
+    (*socket)->Wake();
+    return NATS_OK;
+  }
+};
+
+thread_local bool RawConnection::Socket::publishing = false;
+
+// Takes the messages from nats.c's delivery thread. The subscription has a callback, because nats.c drops the "no
+// responders" messages of one without, and with them the number of the request.
+class RawConnection::Inbox {
+ public:
+  // The delivery thread may outlive the RawConnection: it holds a reference of its own, which OnClosed drops.
+  using Reference = std::shared_ptr<Inbox>;
+
+  static void OnMessage(natsConnection*, natsSubscription* subscription, natsMsg* raw, void* reference) {
+    const MsgPtr msg(raw);
+    (*static_cast<Reference*>(reference))->Take(subscription, raw);
+  }
+
+  // The last thing that the delivery thread does, when the subscription or the connection is closed.
+  static void OnClosed(void* reference) {
+    base::Burst::End();
+    const std::unique_ptr<Reference> inbox(static_cast<Reference*>(reference));
+    base::MutexLock lock((*inbox)->mutex_);
+    (*inbox)->closed_ = true;
+    (*inbox)->changed_.NotifyAll();
+    (*inbox)->wake_();
+  }
+
+  // Before anything is sent. `wake` is called when Next may have something.
+  void Open(std::string prefix, std::function<void()> wake) {
+    prefix_ = std::move(prefix);
+    wake_ = std::move(wake);
+  }
+
+  // The next answer, if one is there.
+  std::optional<Reply> Next() {
+    base::MutexLock lock(mutex_);
+    if (early_.empty()) return std::nullopt;
+    Reply reply = std::move(early_.front());
+    early_.pop_front();
+    return reply;
+  }
+
+  // From now on answers go to `handler`.
+  void HandOver(ReplyHandler handler) {
+    base::MutexLock lock(mutex_);
+    handler_ = std::make_shared<const ReplyHandler>(std::move(handler));
+    early_.clear();  // Answers that SyncRequest no longer waits for.
+  }
+
+  void WaitUntilClosed() {
+    base::MutexLock lock(mutex_);
+    while (!closed_) changed_.Wait(mutex_);
+  }
+
+ private:
+  void Take(natsSubscription* subscription, natsMsg* msg) {
+    Reply reply;
+    const char* answer_to = natsMsg_GetReply(msg);
+    const std::optional<uint64_t> token =
+        ReplyToken(prefix_, natsMsg_GetSubject(msg), answer_to == nullptr ? "" : answer_to);
+    if (!token.has_value()) return;
+    reply.token = *token;
+    reply.no_responders = natsMsg_IsNoResponders(msg);
+    reply.message = ToMessage(msg);
+    std::shared_ptr<const ReplyHandler> handler;
+    {
+      base::MutexLock lock(mutex_);
+      handler = handler_;
+      if (handler == nullptr) early_.push_back(std::move(reply));
+    }
+    if (handler == nullptr) {
+      wake_();
+      return;
+    }
+    base::Burst::Begin();
+    (*handler)(std::move(reply));
+    uint64_t queued = 0;
+    if (++handled_ >= base::Burst::kMaxThings || natsSubscription_QueuedMsgs(subscription, &queued) != NATS_OK ||
+        queued == 0) {
+      handled_ = 0;
+      base::Burst::End();
+    }
+  }
+
+  std::string prefix_;          // Constant once open.
+  std::function<void()> wake_;  // Constant once open.
+  int handled_ = 0;             // In this burst; of the delivery thread.
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  std::deque<Reply> early_ GUARDED_BY(mutex_);  // Answers to SyncRequest.
+  std::shared_ptr<const ReplyHandler> handler_ GUARDED_BY(mutex_);
+  bool closed_ GUARDED_BY(mutex_) = false;
+};
+
 absl::Status CheckTlsUsable() {
   if (nats_GetVersionNumber() >= kFirstSafeTlsVersion) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -184,11 +294,17 @@ absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const Conn
   absl::StatusOr<OptionsPtr> made = MakeOptions(options);
   if (!made.ok()) return made.status();
   std::shared_ptr<RawConnection> connection(new RawConnection());
+  if (!connection->socket_->wake.valid()) return absl::UnavailableError("no file descriptor is left for an event");
+  Socket::Reference socket = connection->socket_;  // Used inside Connect only.
+  RETURN_IF_NATS_ERROR(
+      natsOptions_SetEventLoop(made->get(), &socket, Socket::Attach, Socket::OnRead, Socket::OnWrite, Socket::Detach),
+      "setting the event loop");
   RETURN_IF_NATS_ERROR(natsConnection_Connect(&connection->connection_, made->get()), "connecting to NATS");
   natsInbox* inbox = nullptr;
   RETURN_IF_NATS_ERROR(natsInbox_Create(&inbox), "making an inbox");
   connection->inbox_prefix_ = absl::StrCat(inbox, ".");
   natsInbox_Destroy(inbox);
+  connection->inbox_->Open(connection->inbox_prefix_, [socket = connection->socket_] { socket->Wake(); });
   const std::string subject = absl::StrCat(connection->inbox_prefix_, "*");
   auto reference = std::make_unique<Inbox::Reference>(connection->inbox_);
   RETURN_IF_NATS_ERROR(natsConnection_Subscribe(&connection->subscription_, connection->connection_, subject.c_str(),
@@ -201,10 +317,11 @@ absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const Conn
   // Bounded by the requests under way; dropping an answer would turn a known outcome into an unknown one.
   RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(connection->subscription_, -1, -1),
                        "raising the inbox's limits");
+  connection->RunDeferred();  // Sends the subscription.
   return connection;
 }
 
-RawConnection::RawConnection() : inbox_(std::make_shared<Inbox>()) {}
+RawConnection::RawConnection() : socket_(std::make_shared<Socket>()), inbox_(std::make_shared<Inbox>()) {}
 
 RawConnection::~RawConnection() {
   // Closed first: nats.c before 3.6.1 crashes on a message for a subscription that was destroyed.
@@ -240,9 +357,15 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   for (const auto& [name, value] : message.headers.fields()) {
     RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, name.c_str(), value.c_str()), "setting a header");
   }
+  if (socket_->behind.load(std::memory_order_relaxed) && natsConnection_Buffered(connection_) > kMaxBufferedBytes) {
+    return absl::UnavailableError("the NATS server does not read what is sent to it");
+  }
+  Socket::publishing = true;
   const natsStatus status = natsConnection_PublishMsg(connection_, raw);
+  Socket::publishing = false;
   switch (status) {
     case NATS_OK:
+      base::Burst::AtEnd(shared_from_this());
       return absl::OkStatus();
     case NATS_CONNECTION_CLOSED:
     case NATS_CONNECTION_DISCONNECTED:
@@ -258,37 +381,51 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   }
 }
 
-absl::StatusOr<Reply> RawConnection::NextReply(std::chrono::milliseconds timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (true) {
-    MsgPtr msg;
-    {
-      base::MutexLock lock(inbox_->mutex);
-      while (inbox_->messages.empty()) {
-        if (inbox_->closed) return absl::UnavailableError("the connection to NATS is closed");
-        if (!inbox_->changed.WaitUntil(inbox_->mutex, deadline) && inbox_->messages.empty()) {
-          return absl::NotFoundError("no answer yet");
-        }
-      }
-      msg = std::move(inbox_->messages.front());
-      inbox_->messages.pop_front();
-    }
-    Reply reply;
-    const char* answer_to = natsMsg_GetReply(msg.get());
-    const std::optional<uint64_t> token =
-        ReplyToken(inbox_prefix_, natsMsg_GetSubject(msg.get()), answer_to == nullptr ? "" : answer_to);
-    if (!token.has_value()) continue;
-    reply.token = *token;
-    reply.no_responders = natsMsg_IsNoResponders(msg.get());
-    reply.message = ToMessage(msg.get());
-    return reply;
+void RawConnection::RunDeferred() {
+  Write();
+  // The socket is full: the thread in Serve writes the rest when there is room.
+  if (socket_->behind) socket_->Wake();
+}
+
+void RawConnection::Write() {
+  base::MutexLock lock(write_mutex_);
+  // Before looking: what comes to the buffer later says so itself.
+  socket_->behind = false;
+  // nats.c takes a write of nothing for the end of the connection.
+  if (natsConnection_Buffered(connection_) <= 0) return;
+  natsConnection_ProcessWriteEvent(connection_);
+  if (natsConnection_Buffered(connection_) > 0) socket_->behind = true;
+}
+
+void RawConnection::MoveBytes(std::chrono::milliseconds timeout) {
+  pollfd ready[2] = {{.fd = socket_->fd, .events = POLLIN, .revents = 0},
+                     {.fd = socket_->wake.get(), .events = POLLIN, .revents = 0}};
+  if (socket_->behind) ready[0].events |= POLLOUT;
+  if (poll(ready, 2, static_cast<int>(timeout.count())) <= 0 || socket_->detached) return;
+  if (ready[1].revents != 0) {
+    uint64_t wakes = 0;
+    [[maybe_unused]] const ssize_t taken = read(socket_->wake.get(), &wakes, sizeof(wakes));
   }
+  if ((ready[0].revents & POLLOUT) != 0) Write();
+  if ((ready[0].revents & ~POLLOUT) != 0) natsConnection_ProcessReadEvent(connection_);
+}
+
+void RawConnection::Serve(ReplyHandler on_reply) {
+  inbox_->HandOver(std::move(on_reply));
+  while (!socket_->detached) MoveBytes(kIdleWait);
+  inbox_->WaitUntilClosed();
 }
 
 absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout) {
   if (absl::Status status = Publish(message, kSyncToken); !status.ok()) return status;
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
+    while (std::optional<Reply> reply = inbox_->Next()) {
+      if (reply->token != kSyncToken) continue;
+      if (reply->no_responders) return absl::UnavailableError("nobody answers (is JetStream on?)");
+      return std::move(reply->message);
+    }
+    if (socket_->detached) return absl::UnavailableError("the connection to NATS is closed");
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
@@ -296,12 +433,7 @@ absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& messag
       if (!violation.empty()) return absl::PermissionDeniedError(violation);
       return absl::UnknownError("no answer in time");
     }
-    absl::StatusOr<Reply> reply = NextReply(left);
-    if (absl::IsNotFound(reply.status())) continue;
-    if (!reply.ok()) return reply.status();
-    if (reply->token != kSyncToken) continue;
-    if (reply->no_responders) return absl::UnavailableError("nobody answers (is JetStream on?)");
-    return std::move(reply->message);
+    MoveBytes(left);
   }
 }
 

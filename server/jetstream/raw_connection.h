@@ -1,18 +1,24 @@
 // One TCP connection to NATS with its inbox: RAII over nats.c, without reconnecting. See connection.h for the living
 // one.
 //
-// Thread-safe, except NextReply and SyncRequest, which belong to one thread.
+// What is published leaves at the end of the calling thread's burst (base/burst.h), or at once outside of one. The
+// thread in Serve, or SyncRequest, moves the bytes; answers come on a thread of nats.c, in bursts as well. Thread-safe,
+// except Serve and SyncRequest, which belong to one thread.
 #pragma once
 
 #include <nats/nats.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/burst.h"
+#include "server/base/mutex.h"
 #include "server/jetstream/message.h"
 
 namespace persistd::jetstream {
@@ -47,11 +53,13 @@ struct Reply {
 // without a lock, which OpenSSL forbids (nats.c pull request 913).
 absl::Status CheckTlsUsable();
 
-class RawConnection {
+class RawConnection final : public base::Deferred, public std::enable_shared_from_this<RawConnection> {
  public:
+  using ReplyHandler = std::function<void(Reply reply)>;
+
   // Blocks for at most the connect timeout per server. Unauthenticated when the server refuses the credentials.
   static absl::StatusOr<std::shared_ptr<RawConnection>> Connect(const ConnectOptions& options);
-  ~RawConnection();
+  ~RawConnection() override;
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
 
@@ -63,28 +71,43 @@ class RawConnection {
   // Unavailable: it was not sent and never will be. Unknown: it may or may not have been sent.
   absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token);
 
-  // Waits for the next answer. NotFound after `timeout`; Unavailable when the connection is closed.
-  absl::StatusOr<Reply> NextReply(std::chrono::milliseconds timeout);
+  // The subject whose messages come as answers to the request numbered `token`.
+  std::string ReplySubject(uint64_t token) const { return absl::StrCat(inbox_prefix_, token); }
 
-  // A request and its answer; for the first moments of a connection, before anything else uses it. PermissionDenied
-  // when no answer came and the server has complained about permissions.
+  // Moves bytes until the connection is closed, by whomever; answers go to `on_reply`, in their order, on one thread.
+  // When it returns no further one comes.
+  void Serve(ReplyHandler on_reply);
+
+  // A request and its answer; for the first moments of a connection, before Serve. PermissionDenied when no answer came
+  // and the server has complained about permissions.
   absl::StatusOr<Message> SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout);
 
-  // Makes NextReply fail, now and later.
+  // Makes Serve and SyncRequest return, now and later.
   void Close();
 
   // Without credentials.
   std::string server_url() const;
 
+  // Writes what is buffered.
+  void RunDeferred() override;
+
  private:
-  struct Inbox;
+  class Inbox;
+  struct Socket;
 
   RawConnection();
 
+  // Reads and writes what the socket is ready for, after waiting for that, or for Wake, for at most `timeout`.
+  void MoveBytes(std::chrono::milliseconds timeout);
+  // Writes what is buffered, as far as the socket takes it.
+  void Write() EXCLUDES(write_mutex_);
+
+  const std::shared_ptr<Socket> socket_;
+  const std::shared_ptr<Inbox> inbox_;
   natsConnection* connection_ = nullptr;
   natsSubscription* subscription_ = nullptr;
   std::string inbox_prefix_;  // Ends with a dot; the token follows.
-  const std::shared_ptr<Inbox> inbox_;
+  base::Mutex write_mutex_;
 };
 
 }  // namespace persistd::jetstream

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cim/persistence/v1/errors.pb.h"
+#include "server/base/burst.h"
 #include "server/domain/errors.h"
 #include "tests/server/jetstream/live.h"
 #include "tests/testing/catch.h"
@@ -45,6 +46,46 @@ TEST_CASE("A request gets its answer, and several in flight get their own", "[je
     REQUIRE(answer.ok());
     CHECK(UnsignedField(Must(ParseApiAnswer(answer->data)).body, "seq") == i + 1);
   }
+}
+
+TEST_CASE("Many threads that write at once share one connection", "[jetstream]") {
+  const auto nats = Must(NatsServer::Start({}));
+  Live live(To(nats->url()));
+  REQUIRE(live.WaitUntilUp());
+  live.MakeStream(EventStreamConfig("S", "s.>"));
+  constexpr int kThreads = 8;
+  constexpr int kRequests = 1000;
+  std::atomic<int> answered = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&live, &answered, t] {
+      const std::string subject = absl::StrCat("s.", t);
+      for (int i = 0; i < kRequests; i += 10) {
+        std::vector<base::Future<absl::StatusOr<Message>>> futures;
+        base::Burst::Begin();
+        for (int n = 0; n < 10; ++n) {
+          futures.push_back(live.connection().Request(Text(subject, std::string(2000, 'x')), In(kPatience)));
+        }
+        base::Burst::End();
+        for (auto& future : futures) answered += Await(std::move(future)).ok() ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(answered == kThreads * kRequests);
+  CHECK(live.connection().connects() == 1);
+}
+
+TEST_CASE("A connection that is silent for many pings stays up", "[jetstream]") {
+  const auto nats = Must(NatsServer::Start({}));
+  ConnectOptions options = To(nats->url());
+  options.ping_interval = std::chrono::milliseconds(50);
+  Live live(options);
+  REQUIRE(live.WaitUntilUp());
+  const auto until = In(std::chrono::milliseconds(600));
+  REQUIRE(PollUntil([&] { return std::chrono::steady_clock::now() >= until; }, kPatience));
+  CHECK(live.connection().status().ok());
+  CHECK(live.connection().connects() == 1);
 }
 
 TEST_CASE("A subject that nobody serves is an answer of its own and leaves the connection up", "[jetstream]") {
