@@ -21,6 +21,9 @@ inline constexpr size_t kMaxCustomBytes = 8 * 1024;
 inline constexpr size_t kMaxTags = 32;
 inline constexpr size_t kMaxTagBytes = 128;
 
+// The type of the event that deletes an aggregate. Callers cannot save it: types of theirs do not begin with `_`.
+inline constexpr char kDeletedType[] = "_deleted";
+
 using CustomMetadata = std::map<std::string, std::string>;
 
 // Bytes with their media type. An absent payload has an empty content_type and no data.

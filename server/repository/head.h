@@ -24,6 +24,7 @@ struct Head {
   base::WallTime recorded_time;
   std::string cid;
   jetstream::AggregateLabels labels;
+  bool deleted = false;  // That event is a tombstone.
 
   // The id of the torn save that the aggregate ends with; empty: it ends with a complete one. nats-server completes a
   // batch that it broke off when it starts again, unless something was stored in the stream after it.

@@ -55,6 +55,7 @@ Head HeadOf(StreamPtr stream, DecodedEvent decoded, uint64_t last_sequence) {
   head.recorded_time = decoded.event.recorded_time;
   head.cid = std::move(decoded.event.cid);
   head.labels = std::move(decoded.labels);
+  head.deleted = decoded.event.type == domain::kDeletedType;
   return head;
 }
 
