@@ -21,7 +21,7 @@ State& OfThread() {
 
 void Burst::Begin() { OfThread().active = true; }
 
-void Burst::End() {
+void Burst::Now() {
   State& state = OfThread();
   // What runs may put off more, behind the rest.
   while (!state.deferred.empty()) {
@@ -31,7 +31,11 @@ void Burst::End() {
     now.clear();
     if (state.deferred.empty()) state.deferred.swap(now);  // Keeps the memory.
   }
-  state.active = false;
+}
+
+void Burst::End() {
+  Now();
+  OfThread().active = false;
 }
 
 void Burst::AtEnd(std::shared_ptr<Deferred> what) {

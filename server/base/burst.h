@@ -28,6 +28,8 @@ class Burst {
   static void Begin();
   // Runs what was put off, and what that puts off. Outside of a burst: nothing.
   static void End();
+  // Runs what was put off now; the burst goes on.
+  static void Now();
   // Runs `what` at the end of this thread's burst, once however often it was asked for.
   static void AtEnd(std::shared_ptr<Deferred> what);
 };

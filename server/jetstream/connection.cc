@@ -55,11 +55,12 @@ bool Connection::closed() const {
 }
 
 base::Future<absl::StatusOr<Message>> Connection::Request(const OutgoingMessage& message, base::SteadyTime deadline) {
-  return RequestBatch({message}, deadline);
+  const OutgoingMessage* const one = &message;
+  return RequestBatch({&one, 1}, "", deadline);
 }
 
-base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector<OutgoingMessage>& messages,
-                                                               base::SteadyTime deadline) {
+base::Future<absl::StatusOr<Message>> Connection::RequestBatch(std::span<const OutgoingMessage* const> messages,
+                                                               std::string_view batch_id, base::SteadyTime deadline) {
   base::Promise<absl::StatusOr<Message>> promise;
   std::shared_ptr<RawConnection> connection;
   absl::Status refused;
@@ -80,10 +81,11 @@ base::Future<absl::StatusOr<Message>> Connection::RequestBatch(const std::vector
     return promise.future();
   }
   absl::Status sent;
-  for (size_t i = 0; i < messages.size() && sent.ok(); ++i) sent = connection->CheckSendable(messages[i]);
+  for (size_t i = 0; i < messages.size() && sent.ok(); ++i) sent = connection->CheckSendable(*messages[i]);
   for (size_t i = 0; i < messages.size() && sent.ok(); ++i) {
     const bool last = i + 1 == messages.size();
-    sent = connection->Publish(messages[i], last ? token : 0);
+    const BatchPlace place{.id = batch_id, .number = i + 1, .commit = last};
+    sent = connection->Publish(*messages[i], last ? token : 0, messages.size() > 1 ? &place : nullptr);
     // The start of a batch went out. Without its end the server drops it, but say no more than is known.
     if (!sent.ok() && i > 0) sent = absl::UnknownError(sent.message());
   }

@@ -11,7 +11,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -52,10 +54,11 @@ class Connection {
   // cannot be sent, see RawConnection::CheckSendable.
   base::Future<absl::StatusOr<Message>> Request(const OutgoingMessage& message, base::SteadyTime deadline);
 
-  // Sends all but the last message without asking for an answer, then the last one as a request; all in order over one
-  // TCP connection.
-  base::Future<absl::StatusOr<Message>> RequestBatch(const std::vector<OutgoingMessage>& messages,
-                                                     base::SteadyTime deadline);
+  // The same for messages that belong together: several are sent as one atomic batch, of which the answer tells. All in
+  // order over one TCP connection. batch_id: of several; fresh for each attempt, since the server may still hold the
+  // start of an earlier one.
+  base::Future<absl::StatusOr<Message>> RequestBatch(std::span<const OutgoingMessage* const> messages,
+                                                     std::string_view batch_id, base::SteadyTime deadline);
 
   // A number whose answers are many: to each Send with it, and from each consumer that DeliveryName named.
   //

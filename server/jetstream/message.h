@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,13 @@ struct OutgoingMessage {
   std::string data;
 };
 
+// The place of a message in an atomic batch (ADR-50), told by headers of its own.
+struct BatchPlace {
+  std::string_view id;
+  size_t number = 0;    // From 1.
+  bool commit = false;  // The last one.
+};
+
 // A message that was received. Read from a stream, `subject` is the one it is stored under, and sequence and time are
 // set; an answer to a request has neither.
 struct Message {
@@ -52,7 +60,7 @@ struct Message {
   std::string data;
   uint64_t sequence = 0;
   base::WallTime time;  // When the stream stored it, by the NATS server's clock.
-  std::string reply{};    // The subject that an answer would go to; empty: none. A consumer says there what it delivers.
+  std::string reply{};  // The subject that an answer would go to; empty: none. A consumer says there what it delivers.
 };
 
 }  // namespace persistd::jetstream

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/uuid.h"
 #include "server/domain/errors.h"
@@ -14,14 +15,26 @@ namespace {
 using Kind = PublishOutcome::Kind;
 
 PublishOutcome Outcome(Kind kind, absl::Status status) {
-  return PublishOutcome{.kind = kind, .last_sequence = 0, .status = std::move(status)};
+  return PublishOutcome{.kind = kind, .last_sequence = 0, .conflicting_sequence = 0, .status = std::move(status)};
+}
+
+// `wrong last sequence: 12` names 12.
+uint64_t NamedSequence(absl::string_view description) {
+  uint64_t sequence = 0;
+  const size_t colon = description.rfind(": ");
+  if (colon == absl::string_view::npos || !absl::SimpleAtoi(description.substr(colon + 2), &sequence)) return 0;
+  return sequence;
 }
 
 // What an error of the server says about the messages it answers. Numbers from nats-server's errors.json.
 PublishOutcome InterpretError(const ApiError& error, const std::string& stream) {
   const std::string what = absl::StrCat("stream ", stream, ": ", error.ToString());
   switch (error.err_code) {
-    case kErrWrongLastSequence:
+    case kErrWrongLastSequence: {
+      PublishOutcome conflict = Outcome(Kind::kConflict, absl::AbortedError(what));
+      conflict.conflicting_sequence = NamedSequence(error.description);
+      return conflict;
+    }
     case kErrWrongLastSequenceInFlight:
       return Outcome(Kind::kConflict, absl::AbortedError(what));
     case 10002:  // Insufficient resources (account or server limits).
@@ -70,25 +83,20 @@ PublishOutcome InterpretAnswer(const std::string& data, const std::string& strea
     return Outcome(Kind::kUnknown,
                    absl::UnknownError(absl::StrCat("stream ", stream, " did not take the whole batch")));
   }
-  return PublishOutcome{.kind = Kind::kStored, .last_sequence = sequence, .status = absl::OkStatus()};
+  return PublishOutcome{
+      .kind = Kind::kStored, .last_sequence = sequence, .conflicting_sequence = 0, .status = absl::OkStatus()};
 }
 
-base::Task<PublishOutcome> Publisher::Publish(std::string stream, std::vector<OutgoingMessage> messages,
-                                              ExpectedLast expected, base::SteadyTime deadline) {
+void AddCheck(const ExpectedLast& check, OutgoingMessage& message) {
+  message.headers.Add("Nats-Expected-Last-Subject-Sequence", absl::StrCat(check.last_sequence));
+  message.headers.Add("Nats-Expected-Last-Subject-Sequence-Subject", check.filter);
+}
+
+base::Task<PublishOutcome> Publisher::Publish(std::string stream, std::vector<const OutgoingMessage*> messages,
+                                              base::SteadyTime deadline) {
   const size_t count = messages.size();
-  // Fresh for each attempt: the server may still hold the start of an earlier one.
   const std::string batch_id = count > 1 ? base::NewUuidV7(base::Clock::System().WallNow()) : "";
-  for (size_t i = 0; i < count; ++i) {
-    Headers& headers = messages[i].headers;
-    headers.Add("Nats-Expected-Last-Subject-Sequence", absl::StrCat(expected.last_sequence));
-    headers.Add("Nats-Expected-Last-Subject-Sequence-Subject", expected.filter);
-    if (count > 1) {
-      headers.Add("Nats-Batch-Id", batch_id);
-      headers.Add("Nats-Batch-Sequence", absl::StrCat(i + 1));
-      if (i + 1 == count) headers.Add("Nats-Batch-Commit", "1");
-    }
-  }
-  absl::StatusOr<Message> answer = co_await connection_->RequestBatch(messages, deadline);
+  absl::StatusOr<Message> answer = co_await connection_->RequestBatch(messages, batch_id, deadline);
   if (!answer.ok()) {
     if (absl::IsUnknown(answer.status())) co_return Outcome(Kind::kUnknown, answer.status());
     if (absl::IsOutOfRange(answer.status())) {

@@ -1,7 +1,7 @@
-// Publishes the messages of one save to a stream and says what became of them, as far as that is known.
+// Publishes messages to a stream and says what became of them, as far as that is known.
 //
-// One message goes out as a plain publish, several as one atomic batch (ADR-50). Every message carries the same
-// optimistic check. Thread-safe.
+// One message goes out as a plain publish, several as one atomic batch (ADR-50). Every message carries an optimistic
+// check. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,10 @@ struct ExpectedLast {
   uint64_t last_sequence = 0;
 };
 
+// Makes `message` carry the check. Nothing else writes these headers: on a replicated stream a second spelling of them
+// loses updates.
+void AddCheck(const ExpectedLast& check, OutgoingMessage& message);
+
 struct PublishOutcome {
   enum class Kind {
     kStored,     // All, the last one at last_sequence.
@@ -32,7 +36,9 @@ struct PublishOutcome {
     kUnknown,    // They may be stored, now or later. See status.
   };
   Kind kind = Kind::kUnknown;
-  uint64_t last_sequence = 0;
+  uint64_t last_sequence = 0;  // With kStored.
+  // With kConflict: the last sequence of the filter whose check failed, where the server names it; 0: it did not.
+  uint64_t conflicting_sequence = 0;
   absl::Status status;  // As callers may see it, but for kUnknown, where it only explains.
 };
 
@@ -40,8 +46,8 @@ class Publisher {
  public:
   explicit Publisher(Connection* connection) : connection_(connection) {}
 
-  // messages: 1 to 1000. stream: where they must end up.
-  base::Task<PublishOutcome> Publish(std::string stream, std::vector<OutgoingMessage> messages, ExpectedLast expected,
+  // messages: 1 to 1000, each with its check, not changed until this has ended. stream: where they must end up.
+  base::Task<PublishOutcome> Publish(std::string stream, std::vector<const OutgoingMessage*> messages,
                                      base::SteadyTime deadline);
 
  private:

@@ -347,7 +347,7 @@ absl::Status RawConnection::CheckSendable(const OutgoingMessage& message) const 
                                             " that the NATS server takes (its max_payload)"));
 }
 
-absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t reply_token) {
+absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place) {
   const std::string reply = reply_token == 0 ? "" : absl::StrCat(inbox_prefix_, reply_token);
   natsMsg* raw = nullptr;
   RETURN_IF_NATS_ERROR(natsMsg_Create(&raw, message.subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
@@ -356,6 +356,12 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   const MsgPtr msg(raw);
   for (const auto& [name, value] : message.headers.fields()) {
     RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, name.c_str(), value.c_str()), "setting a header");
+  }
+  if (place != nullptr) {
+    RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, "Nats-Batch-Id", std::string(place->id).c_str()), "setting a header");
+    RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, "Nats-Batch-Sequence", absl::StrCat(place->number).c_str()),
+                         "setting a header");
+    if (place->commit) RETURN_IF_NATS_ERROR(natsMsgHeader_Set(raw, "Nats-Batch-Commit", "1"), "setting a header");
   }
   if (socket_->behind.load(std::memory_order_relaxed) && natsConnection_Buffered(connection_) > kMaxBufferedBytes) {
     return absl::UnavailableError("the NATS server does not read what is sent to it");

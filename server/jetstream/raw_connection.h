@@ -68,8 +68,9 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
   absl::Status CheckSendable(const OutgoingMessage& message) const;
 
   // Hands the message, which CheckSendable accepts, to the connection's buffer. reply_token 0: no answer is asked for.
+  // place: nullptr outside of a batch.
   // Unavailable: it was not sent and never will be. Unknown: it may or may not have been sent.
-  absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token);
+  absl::Status Publish(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place = nullptr);
 
   // The subject whose messages come as answers to the request numbered `token`.
   std::string ReplySubject(uint64_t token) const { return absl::StrCat(inbox_prefix_, token); }

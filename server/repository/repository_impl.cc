@@ -25,7 +25,7 @@ class RepositoryImpl final : public Repository {
  public:
   RepositoryImpl(const RepositoryOptions& options, Connections connections, base::Executor* executor,
                  const base::Clock* clock)
-      : storage_(options.storage, connections),
+      : storage_(options.storage, connections, executor, clock),
         history_(&storage_),
         states_(&storage_, &history_, executor),
         saver_({.head_cache_bytes = options.head_cache_bytes}, &storage_, &history_, executor, clock),

@@ -276,6 +276,8 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
                      "clock of the client (or of the daemon)"));
   }
   const size_t count = command.events.size();
+  prepared.unit = std::make_shared<CommitUnit>();
+  prepared.unit->checks.push_back({.filter = domain::EventFilter(command.ref), .last_sequence = head.last_sequence});
   PlacePointers pointers;
   if (head.version > 0) {
     pointers = jetstream::NextPointers(head.version, {.in_batch = false, .number = head.sequence},
@@ -306,7 +308,8 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
            .config_key = ""},
           "the metadata of an event, with the aggregate's tags and metadata, must fit its encoded headers");
     }
-    prepared.messages.push_back(std::move(message));
+    jetstream::AddCheck(prepared.unit->checks.front(), message);
+    prepared.unit->messages.push_back(std::move(message));
     prepared.pointers.push_back(pointers);
     event.payload = {};
     prepared.events.push_back({.event = std::move(event), .position = {}});
@@ -321,13 +324,9 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   Backoff backoff;
   absl::Status last_error = domain::NatsUnavailable("the call's time was over before the events were sent");
   while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
-    jetstream::ExpectedLast expected;
-    expected.filter = domain::EventFilter(command.ref);
-    expected.last_sequence = head.last_sequence;
-    std::vector<OutgoingMessage> messages = prepared.messages;
     attempt.sent = true;
-    const PublishOutcome outcome = co_await storage_->publisher().Publish(
-        attempt.stream->name, std::move(messages), std::move(expected), AttemptDeadline(backoff, attempt.deadline));
+    const PublishOutcome outcome = co_await storage_->committer().Commit(attempt.stream, prepared.unit,
+                                                                         AttemptDeadline(backoff, attempt.deadline));
     if (outcome.kind == PublishOutcome::Kind::kStored) {
       settled.kind = Settled::Kind::kStored;
       settled.last_sequence = outcome.last_sequence;
@@ -354,7 +353,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
         }
         if (ours.ok() && ours->has_value()) {
           settled.kind = Settled::Kind::kStored;
-          settled.last_sequence = (*ours)->sequence + prepared.messages.size() - 1;
+          settled.last_sequence = (*ours)->sequence + prepared.unit->messages.size() - 1;
           co_return settled;
         }
         // No copy of these messages can pass the check any more. A server that ran out of space in the middle of a

@@ -68,7 +68,7 @@ class Saver {
     absl::Status status;  // With kFailed, and with kLostRace when the server refuses to store anything more.
   };
   struct Prepared {
-    std::vector<jetstream::OutgoingMessage> messages;
+    std::shared_ptr<CommitUnit> unit;
     std::vector<Event> events;
     jetstream::AggregateLabels labels;
     std::vector<jetstream::PlacePointers> pointers;

@@ -96,12 +96,12 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
           co_return StateResult::kWritten;
         }
       }
-      jetstream::ExpectedLast expected;
-      expected.filter = filter;
-      expected.last_sequence = existing.sequence;
-      std::vector<jetstream::OutgoingMessage> messages = {message};
-      const PublishOutcome outcome = co_await storage_->publisher().Publish(
-          (*stream)->name, std::move(messages), std::move(expected), AttemptDeadline(backoff, deadline));
+      auto unit = std::make_shared<CommitUnit>();
+      unit->checks.push_back({.filter = filter, .last_sequence = existing.sequence});
+      unit->messages.push_back(message);
+      jetstream::AddCheck(unit->checks.front(), unit->messages.front());
+      const PublishOutcome outcome =
+          co_await storage_->committer().Commit(*stream, std::move(unit), AttemptDeadline(backoff, deadline));
       if (outcome.kind == PublishOutcome::Kind::kStored) {
         if (existing.state.has_value() && existing.state->schema_version != state.schema_version) {
           co_await RemovePreviousSchema(*stream, existing.sequence, deadline);

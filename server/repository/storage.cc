@@ -9,11 +9,12 @@ namespace persistd::repository {
 using jetstream::StreamKind;
 using jetstream::StreamPtr;
 
-Storage::Storage(StorageOptions options, Connections connections)
+Storage::Storage(StorageOptions options, Connections connections, base::Executor* executor, const base::Clock* clock)
     : options_(std::move(options)),
       connections_(connections),
       publisher_(connections.writes),
       reader_(connections.reads),
+      committer_(options_.commit, &publisher_, &reader_, executor, clock),
       streams_({.max_streams = options_.max_streams, .event_stream_name = options_.event_stream_name},
                connections.writes) {}
 

@@ -14,6 +14,7 @@
 #include "server/jetstream/publisher.h"
 #include "server/jetstream/reader.h"
 #include "server/jetstream/streams.h"
+#include "server/repository/committer.h"
 
 namespace persistd::repository {
 
@@ -33,6 +34,7 @@ struct StorageOptions {
   int max_streams = 200;
   TypeOptions defaults;
   std::map<std::pair<std::string, std::string>, TypeOptions> types;  // Declared: (context, aggregate).
+  CommitOptions commit;
 };
 
 // Connections by what goes over them, so that a long read never delays the answer to a write. May be the same one.
@@ -44,7 +46,7 @@ struct Connections {
 // Thread-safe.
 class Storage {
  public:
-  Storage(StorageOptions options, Connections connections);
+  Storage(StorageOptions options, Connections connections, base::Executor* executor, const base::Clock* clock);
 
   // nullptr: no aggregate of this type was ever saved. An error when there is no stream of events, but one of states.
   base::Task<absl::StatusOr<jetstream::StreamPtr>> FindEvents(domain::AggregateRef ref, base::SteadyTime deadline);
@@ -52,16 +54,12 @@ class Storage {
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateState(domain::AggregateRef ref, base::SteadyTime deadline);
 
-  // Where a read sees every acknowledged write: on a replicated stream only the leader can tell. On one without
-  // replicas a mirror may answer a direct get instead (jetstream::IsFromMirror).
-  static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) {
-    return stream.replicas > 1 ? jetstream::ReadFrom::kLeader : jetstream::ReadFrom::kAnyReplica;
-  }
+  static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) { return Committer::StrongRead(stream); }
 
   // To be called when a stream does not answer: whether it still is there is asked when it is next needed.
   void Forget(const jetstream::Stream& stream) { streams_.Forget(stream.name); }
 
-  jetstream::Publisher& publisher() { return publisher_; }
+  Committer& committer() { return committer_; }
   jetstream::Reader& reader() { return reader_; }
   jetstream::Connection& writes() { return *connections_.writes; }
   std::vector<jetstream::StreamPtr> streams() const { return streams_.known(); }
@@ -75,6 +73,7 @@ class Storage {
   const Connections connections_;
   jetstream::Publisher publisher_;
   jetstream::Reader reader_;
+  Committer committer_;
   jetstream::Streams streams_;
 };
 

@@ -33,6 +33,16 @@ ExpectedLast Expect(uint64_t sequence, const std::string& entity = "a") {
   return {.filter = absl::StrCat("s.", entity, ".>"), .last_sequence = sequence};
 }
 
+base::Task<PublishOutcome> PublishChecked(Publisher& publisher, std::vector<OutgoingMessage> messages,
+                                          ExpectedLast expected, base::SteadyTime deadline, std::string stream = "S") {
+  std::vector<const OutgoingMessage*> pointers;
+  for (OutgoingMessage& message : messages) {
+    AddCheck(expected, message);
+    pointers.push_back(&message);
+  }
+  co_return co_await publisher.Publish(std::move(stream), std::move(pointers), deadline);
+}
+
 // A server with the stream S, and a publisher to it.
 struct Bench {
   explicit Bench(const NatsServer::Options& options = {}, nlohmann::json config = EventStreamConfig("S", "s.>"))
@@ -42,7 +52,7 @@ struct Bench {
   }
   PublishOutcome Publish(std::vector<OutgoingMessage> messages, ExpectedLast expected,
                          std::chrono::milliseconds wait = kPatience) {
-    return base::BlockOn(publisher.Publish("S", std::move(messages), std::move(expected), In(wait)));
+    return base::BlockOn(PublishChecked(publisher, std::move(messages), std::move(expected), In(wait)));
   }
   uint64_t stored() { return live.CountMessages("S"); }
 
@@ -99,7 +109,7 @@ TEST_CASE("When the server dies under a publish the outcome is unknown; while it
   bench.nats->Pause();
   base::Promise<PublishOutcome> promise;
   base::Spawn([](Publisher& publisher, base::Promise<PublishOutcome> out) -> base::Task<void> {
-    out.TrySet(co_await publisher.Publish("S", Messages(2), Expect(0), In(std::chrono::minutes(10))));
+    out.TrySet(co_await PublishChecked(publisher, Messages(2), Expect(0), In(std::chrono::minutes(10))));
   }(bench.publisher, promise));
   bench.nats->Kill9();
   CHECK(Await(promise.future()).kind == Kind::kUnknown);
@@ -178,7 +188,8 @@ TEST_CASE("Where there is no stream nothing is stored", "[jetstream]") {
   astray[0].subject = "other.a";
   CHECK(bench.Publish(astray, Expect(0)).kind == Kind::kNotStored);
   // It went into a stream that the caller did not mean.
-  const PublishOutcome other = base::BlockOn(bench.publisher.Publish("T", Messages(1), Expect(0), In(kPatience)));
+  const PublishOutcome other =
+      base::BlockOn(PublishChecked(bench.publisher, Messages(1), Expect(0), In(kPatience), "T"));
   CHECK(other.kind == Kind::kUnknown);
   CHECK(absl::StrContains(other.status.message(), "not T"));
 }

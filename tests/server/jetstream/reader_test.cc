@@ -39,8 +39,9 @@ struct Bench {
   }
   // Returns its sequence. The filter matches nothing, so the check always passes.
   uint64_t Store(OutgoingMessage message) {
-    const PublishOutcome outcome = base::BlockOn(
-        publisher.Publish("S", {std::move(message)}, {.filter = "cim.none.>", .last_sequence = 0}, In(kPatience)));
+    AddCheck({.filter = "cim.none.>", .last_sequence = 0}, message);
+    std::vector<const OutgoingMessage*> messages = {&message};
+    const PublishOutcome outcome = base::BlockOn(publisher.Publish("S", std::move(messages), In(kPatience)));
     INFO(outcome.status);
     REQUIRE(outcome.kind == PublishOutcome::Kind::kStored);
     return outcome.last_sequence;
