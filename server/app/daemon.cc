@@ -44,8 +44,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   }
   const repository::Connections connections{
       .writes = self->writes_.get(), .reads = self->reads_ != nullptr ? self->reads_.get() : self->writes_.get()};
-  daemon->repository_ =
-      repository::Repository::Create(RepositoryOptionsOf(self->config_), connections, &self->executor_, clock);
+  repository::RepositoryOptions options = RepositoryOptionsOf(self->config_);
+  options.storage.commit.group_single = [self](const jetstream::Stream& stream) {
+    return self->FsyncMode(stream.replicas) == jetstream::FsyncMode::kAlways;
+  };
+  daemon->repository_ = repository::Repository::Create(std::move(options), connections, &self->executor_, clock);
   daemon->aggregates_ = std::make_unique<rpc::AggregateService>(
       self->repository_.get(),
       rpc::AggregateService::Options{.limits = RequestLimitsOf(self->config_.limits),

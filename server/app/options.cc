@@ -59,6 +59,10 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   storage.event_streams = EventStreamsOf(from.event_streams);
   storage.auto_create = from.auto_create;
   storage.max_streams = from.max_streams;
+  storage.commit.max_batch_messages = static_cast<size_t>(config.commit.max_batch_messages);
+  storage.commit.max_batch_bytes = config.commit.max_batch_bytes;
+  storage.commit.max_inflight = config.commit.max_inflight;
+  storage.commit.max_delay = config.commit.max_delay;
   storage.defaults = {.replicas = from.stream.replicas, .compression = CompressionOf(from.stream.compression)};
   for (const config::AggregateType& type : from.aggregates) {
     storage.types[{type.context, type.aggregate}] = {

@@ -119,6 +119,17 @@ struct Repository {
   bool operator==(const Repository&) const = default;
 };
 
+// How saves are sent to JetStream.
+struct Commit {
+  int max_batch_messages = 1000;
+  std::uint64_t max_batch_bytes = 4 * kMiB;
+  int max_inflight = 2;  // batches of one stream
+  std::chrono::milliseconds max_delay{0};
+  int max_stream_saves = 1024;  // under way of one SaveStream call
+
+  bool operator==(const Commit&) const = default;
+};
+
 // What a single call may ask for, in bytes unless said otherwise.
 struct Limits {
   std::uint64_t max_request_size = 4 * kMiB;
@@ -136,6 +147,7 @@ struct Config {
   Log log;
   Nats nats;
   Repository repository;
+  Commit commit;
   Limits limits;
 
   bool operator==(const Config&) const = default;

@@ -276,10 +276,21 @@ std::vector<Key> LimitKeys() {
   };
 }
 
+std::vector<Key> CommitKeys() {
+  const auto commit = [](auto member) { return At(&Config::commit, member); };
+  return {
+      Number("commit.max_batch_messages", commit(&Commit::max_batch_messages), 1, 1000),
+      Size("commit.max_batch_bytes", commit(&Commit::max_batch_bytes), 64 * kKiB, 64 * kMiB),
+      Number("commit.max_inflight", commit(&Commit::max_inflight), 1, 16),
+      Duration("commit.max_delay", commit(&Commit::max_delay), 0s, 100ms),
+      Number("commit.max_stream_saves", commit(&Commit::max_stream_saves), 1, 65536),
+  };
+}
+
 std::vector<Key> AllKeys() {
   std::vector<Key> all;
   for (std::vector<Key>& group :
-       std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), LimitKeys()}) {
+       std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), CommitKeys(), LimitKeys()}) {
     std::move(group.begin(), group.end(), std::back_inserter(all));
   }
   return all;
