@@ -68,6 +68,9 @@ struct RecordedEvent {
   std::string commit_id;
   uint32_t commit_index = 0;  // Of this event within its save, from 0.
   uint32_t commit_size = 1;   // Events in its save.
+  // Of its message within a commit of several aggregates, from 1, and how many messages that has; 0: it is of one.
+  uint32_t group_place = 0;
+  uint32_t group_size = 0;
   std::string cid;
   std::string prev_cid;
   uint64_t sequence = 0;  // In the stream; 0 before it is stored.

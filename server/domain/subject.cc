@@ -151,6 +151,10 @@ std::string EventSubject(const AggregateRef& ref, absl::string_view type, uint32
 
 std::string EventFilter(const AggregateRef& ref) { return absl::StrCat(EntityPrefix(kEventPrefix, ref), ".>"); }
 
+std::string CheckSubject(const AggregateRef& ref) {
+  return absl::StrCat("cim.events.", ref.context, ".", ref.aggregate, "._check");
+}
+
 std::string StateSubject(const AggregateRef& ref, uint32_t schema_version) {
   return absl::StrCat(EntityPrefix(kStatePrefix, ref), ".state.v", schema_version);
 }

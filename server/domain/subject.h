@@ -41,6 +41,10 @@ std::string EventSubject(const AggregateRef& ref, absl::string_view type, uint32
 // build one.
 std::string EventFilter(const AggregateRef& ref);
 
+// cim.events.{context}.{aggregate}._check : where a commit of several aggregates carries the checks of those that it
+// does not write. A token less than an event's subject, so that no EventFilter matches it.
+std::string CheckSubject(const AggregateRef& ref);
+
 // cim.aggregates.{context}.{aggregate}.{entity}.state.v{schema version}
 std::string StateSubject(const AggregateRef& ref, uint32_t schema_version);
 

@@ -40,6 +40,10 @@ std::string MetadataJson(const domain::CustomMetadata& metadata) {
   return metadata.empty() ? "" : json(metadata).dump(-1, ' ', /*ensure_ascii=*/false);
 }
 
+void AddGroup(const domain::RecordedEvent& event, Headers& headers) {
+  if (event.group_size > 0) headers.Add("ce-commitgroup", absl::StrCat(event.group_place, "/", event.group_size));
+}
+
 // The parts of a message, each step noting the first thing that is wrong.
 class FieldReader {
  public:
@@ -104,6 +108,21 @@ class FieldReader {
       }
     }
     return list;
+  }
+
+  // `1/3`, if it is there.
+  void CommitGroup(absl::string_view name, uint32_t& place, uint32_t& size) {
+    const std::string text = Text(name, false);
+    if (text.empty()) return;
+    const std::vector<std::string> parts = absl::StrSplit(text, '/');
+    const uint64_t number = base::ParseDecimal(parts.front()).value_or(0);
+    const uint64_t count = base::ParseDecimal(parts.back()).value_or(0);
+    if (parts.size() != 2 || number < 1 || number > count || count > domain::kMaxEventsPerSave) {
+      Fail(name, "is no `place/places`");
+      return;
+    }
+    place = static_cast<uint32_t>(number);
+    size = static_cast<uint32_t>(count);
   }
 
   // `1/3`: index 0 of 3.
@@ -190,6 +209,7 @@ OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePoint
   headers.Add("ce-aggregateversion", absl::StrCat(event.version));
   AddText(headers, "ce-commitid", event.commit_id);
   headers.Add("ce-commitpart", absl::StrCat(event.commit_index + 1, "/", event.commit_size));
+  AddGroup(event, headers);
   AddText(headers, "ce-correlationid", event.metadata.correlation_id);
   AddText(headers, "ce-causationid", event.metadata.causation_id);
   AddText(headers, "ce-actor", event.metadata.actor);
@@ -208,6 +228,22 @@ OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePoint
     AddText(headers, "ce-aggregatemetadata", MetadataJson(labels->metadata));
   }
   AddPayload(event.payload, message);
+  return message;
+}
+
+OutgoingMessage EncodeCheckCarrier(const domain::AggregateRef& checked, const domain::RecordedEvent& event) {
+  OutgoingMessage message;
+  message.subject = domain::CheckSubject(checked);
+  Headers& headers = message.headers;
+  headers.Add("ce-specversion", "1.0");
+  headers.Add(kMarker, std::string(kFormatVersion));
+  AddText(headers, "ce-id", absl::StrCat(event.commit_id, ".", event.group_place));
+  headers.Add("ce-source", absl::StrCat("/", checked.context, "/", checked.aggregate));
+  headers.Add("ce-type", "_check");
+  AddText(headers, "ce-subject", checked.entity_id);
+  headers.Add("ce-time", base::FormatRfc3339(event.recorded_time));
+  AddText(headers, "ce-commitid", event.commit_id);
+  AddGroup(event, headers);
   return message;
 }
 
@@ -232,6 +268,7 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   event.version = reader.Version("ce-aggregateversion");
   event.commit_id = reader.Text("ce-commitid", true);
   reader.CommitPart("ce-commitpart", event.commit_index, event.commit_size);
+  reader.CommitGroup("ce-commitgroup", event.group_place, event.group_size);
   if (event.commit_index >= event.version) reader.Fail("ce-commitpart", "does not fit the event's version");
   event.metadata.correlation_id = reader.Text("ce-correlationid", false);
   event.metadata.causation_id = reader.Text("ce-causationid", false);

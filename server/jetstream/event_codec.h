@@ -29,6 +29,10 @@ struct AggregateLabels {
 OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
                             const AggregateLabels* labels);
 
+// The message that carries the check of an aggregate which a commit of several does not write. Not an event: readers
+// skip it. It belongs to the commit of `event`, whose group_place and group_size are its own.
+OutgoingMessage EncodeCheckCarrier(const domain::AggregateRef& checked, const domain::RecordedEvent& event);
+
 struct DecodedEvent {
   domain::RecordedEvent event;
   Pointers pointers;

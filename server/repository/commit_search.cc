@@ -94,10 +94,10 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
   co_return found;
 }
 
-absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored,
-                              const jetstream::AggregateLabels& labels) {
-  const auto reused = [&command](absl::string_view difference) {
-    return domain::RequestIdReused(command.ref, command.request_id, difference);
+absl::Status CheckSameContent(const SaveCommand& command, absl::string_view request_id,
+                              const std::vector<Event>& stored, const jetstream::AggregateLabels& labels) {
+  const auto reused = [&command, request_id](absl::string_view difference) {
+    return domain::RequestIdReused(command.ref, request_id, difference);
   };
   if (command.events.size() != stored.size()) {
     return reused(absl::StrCat("it had ", stored.size(), " events, not ", command.events.size()));

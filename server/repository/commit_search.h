@@ -52,7 +52,7 @@ class CommitSearch {
 
 // OK when the stored events, and the labels stored with them, are those that `command` asks to save; otherwise
 // REQUEST_ID_REUSED.
-absl::Status CheckSameContent(const SaveCommand& command, const std::vector<Event>& stored,
-                              const jetstream::AggregateLabels& labels);
+absl::Status CheckSameContent(const SaveCommand& command, absl::string_view request_id,
+                              const std::vector<Event>& stored, const jetstream::AggregateLabels& labels);
 
 }  // namespace persistd::repository

@@ -108,7 +108,11 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   }
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
   if (!decoded.ok()) co_return domain::CorruptData(stream->name, last_sequence, decoded.status().message());
-  if (decoded->event.ends_commit()) co_return HeadOf(std::move(stream), *std::move(decoded), last_sequence);
+  bool complete_save = decoded->event.ends_commit();
+  if (complete_save && decoded->event.group_place < decoded->event.group_size) {
+    CO_ASSIGN_OR_RETURN(complete_save, co_await GroupIsComplete(stream, decoded->event, deadline));
+  }
+  if (complete_save) co_return HeadOf(std::move(stream), *std::move(decoded), last_sequence);
   // A torn save: the last complete one ends just before its first event.
   const uint64_t torn = decoded->event.commit_index + 1;
   if (decoded->event.version < torn) {
@@ -129,6 +133,18 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   Head head = HeadOf(std::move(stream), std::move(before), last_sequence);
   head.torn_commit_id = std::move(decoded->event.commit_id);
   co_return head;
+}
+
+base::Task<absl::StatusOr<bool>> History::GroupIsComplete(StreamPtr stream, const domain::RecordedEvent& event,
+                                                          base::SteadyTime deadline) {
+  const uint64_t end = event.sequence + (event.group_size - event.group_place);
+  CO_ASSIGN_OR_RETURN(std::optional<Message> last,
+                      co_await storage_->reader().Get(stream->name, end, ReadFrom::kLeader, ReadDeadline(deadline)));
+  if (!last.has_value() || !jetstream::IsOurs(*last)) co_return false;
+  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
+  // Whatever else is there: it is not the end of this commit.
+  co_return decoded.ok() && decoded->event.commit_id == event.commit_id &&
+      decoded->event.group_place == event.group_size && decoded->event.group_size == event.group_size;
 }
 
 void History::NoteForeign(const jetstream::Stream& stream, const Message& message) {

@@ -80,6 +80,9 @@ class History {
                                                              uint64_t version, uint64_t sequence,
                                                              std::optional<jetstream::Message> message,
                                                              base::SteadyTime deadline);
+  // True when the commit of several aggregates that `event` belongs to is stored to its end.
+  base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
+                                                   base::SteadyTime deadline);
   base::Task<absl::StatusOr<Head>> HeadBeforeForeignTail(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                          uint64_t foreign_sequence, base::SteadyTime deadline);
   // The sequences of versions first..top.version, ascending.

@@ -53,6 +53,7 @@ AggregateInfo InfoOf(const domain::AggregateRef& ref, const Head& head) {
   info.head_cid = head.cid;
   info.tags = head.labels.tags;
   info.metadata = head.labels.metadata;
+  info.deleted = head.deleted;
   info.position = PositionOf(*head.stream, head.sequence);
   return info;
 }

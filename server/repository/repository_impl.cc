@@ -36,9 +36,7 @@ class RepositoryImpl final : public Repository {
                 &storage_, &history_, &states_, clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
-  base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand, base::SteadyTime) override {
-    co_return domain::Internal("not in this version");
-  }
+  base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) override;
   base::Task<absl::StatusOr<LoadResult>> Load(LoadCommand command, base::SteadyTime deadline) override {
     return loader_.Load(std::move(command), deadline);
   }
@@ -61,6 +59,10 @@ class RepositoryImpl final : public Repository {
   RepositoryStats stats() const override { return {.foreign_messages = history_.foreign_messages()}; }
 
  private:
+  // Writes the state of a stored save and says what it came to.
+  base::Task<absl::StatusOr<SaveResult>> FinishSave(domain::AggregateRef ref, Commit commit,
+                                                    std::optional<NewState> new_state, base::SteadyTime deadline);
+
   Storage storage_;
   class History history_;
   StateStore states_;
@@ -70,17 +72,60 @@ class RepositoryImpl final : public Repository {
 
 base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::Save(SaveCommand command, base::SteadyTime deadline) {
   const domain::AggregateRef ref = command.ref;
-  std::optional<NewState> new_state = std::move(command.state);
-  command.state.reset();
-  absl::StatusOr<Commit> committed = co_await saver_.Save(std::move(command), deadline);
+  std::optional<NewState> state = std::exchange(command.state, std::nullopt);
+  absl::StatusOr<Commit> commit = co_await saver_.Save(std::move(command), deadline);
   loader_.Forget(ref);
-  if (!committed.ok()) co_return committed.status();
-  Commit& commit = *committed;
+  if (!commit.ok()) co_return commit.status();
+  co_return co_await FinishSave(ref, *std::move(commit), std::move(state), deadline);
+}
+
+base::Task<absl::StatusOr<SaveAllResult>> RepositoryImpl::SaveAll(SaveAllCommand command, base::SteadyTime deadline) {
+  std::vector<domain::AggregateRef> refs;
+  std::vector<std::optional<NewState>> states;
+  for (SaveCommand& save : command.saves) {
+    refs.push_back(save.ref);
+    states.push_back(std::exchange(save.state, std::nullopt));
+  }
+  absl::StatusOr<std::vector<Commit>> commits = co_await saver_.SaveAll(std::move(command), deadline);
+  for (const domain::AggregateRef& ref : refs) loader_.Forget(ref);
+  if (!commits.ok()) co_return commits.status();
+  // All states are written at once.
+  using Finished = absl::StatusOr<SaveResult>;
+  std::vector<base::Future<Finished>> finished;
+  for (size_t i = 0; i < commits->size(); ++i) {
+    base::Promise<Finished> promise;
+    finished.push_back(promise.future());
+    base::Task<Finished> finish = FinishSave(refs[i], std::move((*commits)[i]), std::move(states[i]), deadline);
+    base::Spawn([](base::Task<Finished> task, base::Promise<Finished> done) -> base::Task<void> {
+      Finished result = co_await task;
+      done.TrySet(std::move(result));
+    }(std::move(finish), promise));
+  }
+  SaveAllResult result;
+  absl::Status failed;
+  for (base::Future<Finished>& future : finished) {
+    Finished one = co_await future;
+    if (one.ok()) {
+      result.results.push_back(*std::move(one));
+    } else if (failed.ok()) {
+      failed = one.status();
+    }
+  }
+  if (!failed.ok()) co_return failed;
+  result.deduplicated = result.results.front().deduplicated;
+  result.commit_id = result.results.front().commit_id;
+  co_return result;
+}
+
+base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::FinishSave(domain::AggregateRef ref, Commit commit,
+                                                                  std::optional<NewState> new_state,
+                                                                  base::SteadyTime deadline) {
   SaveResult result;
   result.info = InfoOf(ref, commit.head);
   result.replicas = commit.head.stream->replicas;
   result.deduplicated = commit.deduplicated;
   result.commit_id = commit.commit_id;
+  result.events.reserve(commit.events.size());
   for (Event& event : commit.events) {
     result.events.push_back({.version = event.event.version,
                              .event_id = std::move(event.event.event_id),

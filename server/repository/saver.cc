@@ -23,22 +23,13 @@ using jetstream::StreamPtr;
 // nats-server refuses headers over 64 KiB; it and the publisher add some of their own.
 constexpr size_t kMaxHeaderBytes = 60 * 1024;
 
-bool Meets(const Expectation& expectation, uint64_t version) {
-  switch (expectation.kind) {
-    case Expectation::Kind::kAny:
-      return true;
-    case Expectation::Kind::kExact:
-      return version == expectation.version;
-    case Expectation::Kind::kMustExist:
-      return version > 0;
-  }
-  return false;
+bool MetByNothing(const Expectation& expectation, bool tombstone) {
+  return expectation.kind == Expectation::Kind::kExact ? expectation.version == 0
+                                                       : expectation.kind == Expectation::Kind::kAny && !tombstone;
 }
 
-absl::Status Conflict(const SaveCommand& command, uint64_t actual) {
-  const bool exact = command.expectation.kind == Expectation::Kind::kExact;
-  return domain::VersionConflict(command.ref, exact ? std::optional(command.expectation.version) : std::nullopt,
-                                 actual);
+std::optional<uint64_t> ExpectedVersion(const Expectation& expectation) {
+  return expectation.kind == Expectation::Kind::kExact ? std::optional(expectation.version) : std::nullopt;
 }
 
 // True for errors that say that nothing of the save is stored, or will be.
@@ -93,57 +84,129 @@ Saver::Saver(Options options, Storage* storage, History* history, base::Executor
 
 base::Task<absl::StatusOr<Commit>> Saver::Save(SaveCommand command, base::SteadyTime deadline) {
   Attempt attempt;
-  attempt.commit_id = command.request_id.empty() ? base::NewUuidV7(clock_->WallNow()) : command.request_id;
+  attempt.command.request_id = std::exchange(command.request_id, "");
+  attempt.command.saves.push_back(std::move(command));
+  attempt.deadline = deadline;
+  CO_ASSIGN_OR_RETURN(std::vector<Commit> commits, co_await Run(attempt));
+  co_return std::move(commits.front());
+}
+
+base::Task<absl::StatusOr<std::vector<Commit>>> Saver::SaveAll(SaveAllCommand command, base::SteadyTime deadline) {
+  Attempt attempt;
   attempt.command = std::move(command);
   attempt.deadline = deadline;
-  CO_ASSIGN_OR_RETURN(const AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.command.ref, deadline));
-  absl::StatusOr<Commit> commit = co_await SaveLocked(attempt);
-  if (PromisesNotStored(commit.status())) {
+  co_return co_await Run(attempt);
+}
+
+base::Task<absl::StatusOr<std::vector<Commit>>> Saver::Run(Attempt& attempt) {
+  const std::string& request_id = attempt.command.request_id;
+  attempt.commit_id = request_id.empty() ? base::NewUuidV7(clock_->WallNow()) : request_id;
+  for (const SaveCommand& save : attempt.command.saves) {
+    attempt.parts.push_back({.ref = save.ref, .expectation = save.expectation, .command = &save, .known = {}});
+  }
+  for (const Check& check : attempt.command.checks) {
+    attempt.parts.push_back({.ref = check.ref, .expectation = check.expectation, .command = nullptr, .known = {}});
+  }
+  std::vector<AggregateLocks::Guard> guards;
+  if (attempt.single()) {
+    CO_ASSIGN_OR_RETURN(AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.first_ref(), attempt.deadline));
+    guards.push_back(std::move(guard));
+  } else {
+    // Everybody takes them in the same order, so nobody waits in a circle.
+    std::vector<domain::AggregateRef> refs;
+    for (const Part& part : attempt.parts) refs.push_back(part.ref);
+    std::sort(refs.begin(), refs.end());
+    if (std::adjacent_find(refs.begin(), refs.end()) != refs.end()) {
+      co_return domain::InvalidField("saves", "must name each aggregate once, together with the checks");
+    }
+    for (domain::AggregateRef& ref : refs) {
+      CO_ASSIGN_OR_RETURN(AggregateLocks::Guard guard, co_await locks_.Acquire(std::move(ref), attempt.deadline));
+      guards.push_back(std::move(guard));
+    }
+  }
+  absl::StatusOr<std::vector<Commit>> commits = co_await SaveLocked(attempt);
+  if (PromisesNotStored(commits.status())) {
+    const bool torn = std::any_of(attempt.parts.begin(), attempt.parts.end(), [&attempt](const Part& part) {
+      return part.known.head.torn_commit_id == attempt.commit_id;
+    });
     if (attempt.stored) {
-      commit = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commit.status().message()));
-    } else if (attempt.known.head.torn_commit_id == attempt.commit_id) {
-      commit =
-          OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when it "
-                                               "starts again; ",
-                                               commit.status().message()));
+      commits = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commits.status().message()));
+    } else if (torn) {
+      commits = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when "
+                                                     "it starts again; ",
+                                                     commits.status().message()));
     }
   }
   // Whatever went wrong, the next save looks at the stream again. After a conflict, this one just did.
-  if (!commit.ok() && !absl::IsAborted(commit.status())) heads_.Erase(attempt.command.ref);
-  co_return commit;
+  if (!commits.ok() && !absl::IsAborted(commits.status())) {
+    for (const Part& part : attempt.parts) heads_.Erase(part.ref);
+  }
+  co_return commits;
 }
 
-base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
-  const SaveCommand& command = attempt.command;
-  CO_RETURN_IF_ERROR(co_await FindStream(attempt));
-  std::optional<KnownHead> cached = heads_.Get(command.ref);
-  if (cached.has_value() && cached->head.stream == attempt.stream) {
-    attempt.known = *std::move(cached);
-  } else {
-    CO_RETURN_IF_ERROR(co_await RefreshHead(attempt));
+bool Saver::Meets(const Part& part) {
+  const Head& head = part.known.head;
+  const bool tombstone = part.command != nullptr && part.command->tombstone;
+  switch (part.expectation.kind) {
+    case Expectation::Kind::kAny:
+      return !head.deleted && (!tombstone || head.version > 0);
+    case Expectation::Kind::kExact:
+      // The exact version undeletes.
+      return head.version == part.expectation.version && !(tombstone && (head.deleted || head.version == 0));
+    case Expectation::Kind::kMustExist:
+      return head.version > 0 && !head.deleted;
   }
-  Backoff backoff;
-  while (true) {
-    CO_ASSIGN_OR_RETURN(std::optional<Commit> earlier, co_await FindEarlier(attempt));
-    if (earlier.has_value()) co_return *std::move(earlier);
-    if (!Meets(command.expectation, attempt.known.head.version)) {
-      if (attempt.fresh) co_return Conflict(command, attempt.known.head.version);
-      CO_RETURN_IF_ERROR(co_await RefreshHead(attempt));
+  return false;
+}
+
+absl::Status Saver::Refusal(const Attempt& attempt) {
+  std::vector<domain::FailedCheck> failed;
+  for (const Part& part : attempt.parts) {
+    if (Meets(part)) continue;
+    const Head& head = part.known.head;
+    const std::optional<uint64_t> expected = ExpectedVersion(part.expectation);
+    if (!attempt.single()) {
+      failed.push_back({.ref = part.ref, .expected = expected, .actual = head.version, .deleted = head.deleted});
       continue;
     }
-    if (attempt.known.head.foreign_tail) {
-      co_return domain::ForeignMessage(command.ref, attempt.stream->name, attempt.known.head.last_sequence);
+    const bool exact_elsewhere = expected.value_or(0) != 0 && *expected != head.version;
+    if (part.command->tombstone && !exact_elsewhere) return domain::AggregateNotFound(part.ref, head.deleted);
+    if (head.deleted && !exact_elsewhere) return domain::AggregateDeleted(part.ref, head.version);
+    return domain::VersionConflict(part.ref, expected, head.version);
+  }
+  return domain::ChecksFailed(failed);
+}
+
+base::Task<absl::StatusOr<std::vector<Commit>>> Saver::SaveLocked(Attempt& attempt) {
+  CO_RETURN_IF_ERROR(co_await FindStream(attempt));
+  CO_RETURN_IF_ERROR(co_await TakeHeads(attempt));
+  const bool all_exact = std::all_of(attempt.parts.begin(), attempt.parts.end(), [](const Part& part) {
+    return part.expectation.kind == Expectation::Kind::kExact;
+  });
+  Backoff backoff;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> earlier, co_await FindEarlier(attempt));
+    if (earlier.has_value()) co_return *std::move(earlier);
+    if (!std::all_of(attempt.parts.begin(), attempt.parts.end(), Meets)) {
+      const bool fresh = std::all_of(attempt.parts.begin(), attempt.parts.end(),
+                                     [](const Part& part) { return part.fresh || Meets(part); });
+      if (fresh) co_return Refusal(attempt);
+      CO_RETURN_IF_ERROR(co_await RefreshHeads(attempt, /*only_unmet=*/true));
+      continue;
+    }
+    for (const Part& part : attempt.parts) {
+      if (!part.known.head.foreign_tail) continue;
+      co_return domain::ForeignMessage(part.ref, attempt.stream->name, part.known.head.last_sequence);
     }
     CO_ASSIGN_OR_RETURN(Prepared prepared, Prepare(attempt));
     const Settled settled = co_await PublishUntilSettled(attempt, prepared);
     if (settled.kind == Settled::Kind::kStored) co_return Finish(attempt, std::move(prepared), settled.last_sequence);
     if (settled.kind == Settled::Kind::kFailed) co_return settled.status;
-    // Others moved the head, which PublishUntilSettled has read again: these events are not stored and never will be.
-    if (command.expectation.kind == Expectation::Kind::kExact)
-      continue;  // Ends in a conflict, or finds an earlier copy.
+    // Others moved a head, which PublishUntilSettled has read again: these events are not stored and never will be.
+    if (all_exact) continue;  // Ends in a conflict, or finds an earlier copy.
     if (settled.was_unknown) {
       // The caller may have repeated this save elsewhere meanwhile.
-      CO_ASSIGN_OR_RETURN(std::optional<Commit> repeated, co_await FindEarlier(attempt));
+      CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> repeated, co_await FindEarlier(attempt));
       if (repeated.has_value()) co_return *std::move(repeated);
       if (!settled.status.ok()) co_return settled.status;
       co_return domain::NatsUnavailable("another save came first while NATS could not be reached");
@@ -156,26 +219,62 @@ base::Task<absl::StatusOr<Commit>> Saver::SaveLocked(Attempt& attempt) {
 }
 
 absl::Status Saver::OutcomeUnknown(const Attempt& attempt, absl::string_view why) {
-  return domain::OutcomeUnknown(attempt.command.ref, why, /*repeatable=*/!attempt.command.request_id.empty());
+  return domain::OutcomeUnknown(attempt.first_ref(), why, /*repeatable=*/!attempt.command.request_id.empty());
 }
 
 base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
-  const SaveCommand& command = attempt.command;
+  for (size_t i = 1; i < attempt.parts.size(); ++i) {
+    if (storage_->SameEventStream(attempt.first_ref(), attempt.parts[i].ref)) continue;
+    const size_t saves = attempt.command.saves.size();
+    co_return domain::InvalidField(
+        i < saves ? absl::StrCat("saves[", i, "].ref") : absl::StrCat("checks[", i - saves, "].ref"),
+        "must be in the same stream as the first save, because a commit is atomic only inside one stream; "
+        "repository.event_streams says how aggregate types share streams");
+  }
   // A save that expects something to be there must not leave a new stream behind.
-  if (!Meets(command.expectation, 0)) {
-    CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->FindEvents(command.ref, attempt.deadline));
-    if (attempt.stream == nullptr) co_return Conflict(command, 0);
+  const bool may_be_first = std::all_of(attempt.parts.begin(), attempt.parts.end(), [](const Part& part) {
+    return MetByNothing(part.expectation, part.command != nullptr && part.command->tombstone);
+  });
+  if (may_be_first) {
+    CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->CreateEvents(attempt.first_ref(), attempt.deadline));
     co_return absl::OkStatus();
   }
-  CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->CreateEvents(command.ref, attempt.deadline));
+  CO_ASSIGN_OR_RETURN(attempt.stream, co_await storage_->FindEvents(attempt.first_ref(), attempt.deadline));
+  if (attempt.stream == nullptr) co_return Refusal(attempt);
   co_return absl::OkStatus();
 }
 
-base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
-  const domain::AggregateRef& ref = attempt.command.ref;
+base::Task<absl::Status> Saver::TakeHeads(Attempt& attempt) {
+  for (Part& part : attempt.parts) {
+    std::optional<KnownHead> cached = heads_.Get(part.ref);
+    if (cached.has_value() && cached->head.stream == attempt.stream) {
+      part.known = *std::move(cached);
+    } else if (ExpectedVersion(part.expectation) == 0) {
+      // Most likely there is nothing, and the publish checks that.
+      part.known.head.stream = attempt.stream;
+      part.known.window = std::make_shared<CommitWindow>(CommitWindow::After(0));
+    } else {
+      CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
+      part.fresh = true;
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::Status> Saver::RefreshHeads(Attempt& attempt, bool only_unmet) {
+  for (Part& part : attempt.parts) {
+    if (only_unmet && (part.fresh || Meets(part))) continue;
+    CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
+    part.fresh = true;
+  }
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) {
+  const domain::AggregateRef& ref = part.ref;
   std::optional<KnownHead> before = heads_.Get(ref);
   // A publish that follows checks that there is nothing.
-  const bool publish_checks = !attempt.sent && Meets(attempt.command.expectation, 0);
+  const bool publish_checks = !attempt.sent && MetByNothing(part.expectation, false);
   CO_ASSIGN_OR_RETURN(
       Head head, co_await history_->ReadHead(ref, attempt.stream, publish_checks ? Absence::kAccept : Absence::kVerify,
                                              attempt.deadline));
@@ -183,47 +282,69 @@ base::Task<absl::Status> Saver::RefreshHead(Attempt& attempt) {
   // What was known of earlier saves stays true, as long as it is the same history.
   const bool same_history = before.has_value() && before->head.stream == attempt.stream;
   if (same_history && before->window->last_version() <= head.version && !attempt.command.request_id.empty() &&
-      attempt.command.expectation.kind != Expectation::Kind::kExact) {
+      part.expectation.kind != Expectation::Kind::kExact) {
     window = std::move(before->window);
     CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, *window, attempt.deadline));
   }
-  attempt.known = KnownHead{.head = std::move(head), .window = std::move(window)};
-  attempt.fresh = true;
-  Remember(ref, attempt.known);
+  part.known = KnownHead{.head = std::move(head), .window = std::move(window)};
+  Remember(ref, part.known);
   co_return absl::OkStatus();
 }
 
-base::Task<absl::StatusOr<std::optional<Commit>>> Saver::FindEarlier(Attempt& attempt) {
-  const SaveCommand& command = attempt.command;
-  const Head& head = attempt.known.head;
+base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> Saver::FindEarlier(Attempt& attempt) {
   // An id made here can be stored only by this very save.
-  if ((command.request_id.empty() && !attempt.open) || head.version == 0) co_return std::nullopt;
-  std::optional<uint64_t> first_version;
-  if (command.expectation.kind == Expectation::Kind::kExact) {
-    if (command.expectation.version < head.version) {
-      const uint64_t place = command.expectation.version + 1;
-      CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
-                          co_await search_.At(command.ref, head, attempt.commit_id, place, attempt.deadline));
-      if (found.has_value()) first_version = place;
-    }
-    if (!first_version.has_value() && head.commit_id == attempt.commit_id) {
-      co_return domain::RequestIdReused(command.ref, command.request_id, "it expected another version");
-    }
-  } else {
-    CO_ASSIGN_OR_RETURN(first_version, co_await search_.Anywhere(command.ref, head, attempt.commit_id,
-                                                                 *attempt.known.window, attempt.deadline));
-  }
+  if (attempt.command.request_id.empty() && !attempt.open) co_return std::nullopt;
+  CO_ASSIGN_OR_RETURN(std::optional<uint64_t> first_version, co_await FindEarlier(attempt, attempt.parts.front()));
   if (!first_version.has_value()) co_return std::nullopt;
   attempt.stored = true;
-  CO_ASSIGN_OR_RETURN(Commit commit, co_await CommitFound(attempt, *first_version));
-  CO_RETURN_IF_ERROR(CheckSameContent(command, commit.events, commit.head.labels));
-  Remember(command.ref, attempt.known);
-  co_return commit;
+  std::vector<Commit> commits;
+  for (size_t i = 0; i < attempt.command.saves.size(); ++i) {
+    Part& part = attempt.parts[i];
+    if (i > 0) {
+      CO_ASSIGN_OR_RETURN(first_version, co_await FindEarlier(attempt, part));
+      if (!first_version.has_value() && !part.fresh) {
+        CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
+        part.fresh = true;
+        CO_ASSIGN_OR_RETURN(first_version, co_await FindEarlier(attempt, part));
+      }
+    }
+    if (!first_version.has_value()) {
+      co_return domain::RequestIdReused(part.ref, attempt.command.request_id, "it did not save this aggregate");
+    }
+    CO_ASSIGN_OR_RETURN(Commit commit, co_await CommitFound(attempt, part, *first_version));
+    const uint32_t messages = commit.events.front().event.group_size;
+    CO_RETURN_IF_ERROR(CheckSameContent(*part.command, attempt.command.request_id, commit.events, commit.head.labels));
+    if ((messages > 0) == attempt.single()) {
+      co_return domain::RequestIdReused(part.ref, attempt.command.request_id, "it saved other aggregates with it");
+    }
+    Remember(part.ref, part.known);
+    commits.push_back(std::move(commit));
+  }
+  co_return commits;
 }
 
-base::Task<absl::StatusOr<Commit>> Saver::CommitFound(Attempt& attempt, uint64_t first_version) {
-  const domain::AggregateRef& ref = attempt.command.ref;
-  const Head& head = attempt.known.head;
+base::Task<absl::StatusOr<std::optional<uint64_t>>> Saver::FindEarlier(const Attempt& attempt, Part& part) {
+  const Head& head = part.known.head;
+  if (head.version == 0) co_return std::nullopt;
+  if (part.expectation.kind != Expectation::Kind::kExact) {
+    co_return co_await search_.Anywhere(part.ref, head, attempt.commit_id, *part.known.window, attempt.deadline);
+  }
+  if (part.expectation.version < head.version) {
+    const uint64_t place = part.expectation.version + 1;
+    CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
+                        co_await search_.At(part.ref, head, attempt.commit_id, place, attempt.deadline));
+    if (found.has_value()) co_return place;
+  }
+  if (head.commit_id == attempt.commit_id) {
+    co_return domain::RequestIdReused(part.ref, attempt.command.request_id, "it expected another version");
+  }
+  co_return std::nullopt;
+}
+
+base::Task<absl::StatusOr<Commit>> Saver::CommitFound(const Attempt& attempt, const Part& part,
+                                                      uint64_t first_version) {
+  const domain::AggregateRef& ref = part.ref;
+  const Head& head = part.known.head;
   EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
   CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent first,
                       co_await history_->EventAt(ref, head.stream, from, first_version, attempt.deadline));
@@ -244,6 +365,7 @@ base::Task<absl::StatusOr<Commit>> Saver::CommitFound(Attempt& attempt, uint64_t
   commit.head.recorded_time = last.event.recorded_time;
   commit.head.cid = last.event.cid;
   commit.head.labels = std::move(last.labels);
+  commit.head.deleted = last.event.type == domain::kDeletedType;
   const EventVisitor collect = [&commit, &head](domain::RecordedEvent event) -> base::Task<bool> {
     Event stored;
     stored.position = PositionOf(*head.stream, event.sequence);
@@ -256,29 +378,62 @@ base::Task<absl::StatusOr<Commit>> Saver::CommitFound(Attempt& attempt, uint64_t
   co_return commit;
 }
 
+absl::Status Saver::CheckRequestId(const Attempt& attempt, base::WallTime recorded) const {
+  const std::optional<base::WallTime> made = base::UuidV7Time(attempt.command.request_id);
+  if (!made.has_value() || *made <= recorded + CommitSearch::kClockSkew) return absl::OkStatus();
+  return domain::InvalidField(
+      "request_id",
+      absl::StrCat("is a UUIDv7 of a time that is ", std::chrono::ceil<std::chrono::seconds>(*made - recorded).count(),
+                   " s ahead of the daemon's clock; at most ", std::chrono::seconds(CommitSearch::kClockSkew).count(),
+                   " s are allowed without expected_version, or a repeated save would not be recognised: correct the "
+                   "clock of the client (or of the daemon)"));
+}
+
 absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
-  const SaveCommand& command = attempt.command;
-  const Head& head = attempt.known.head;
   Prepared prepared;
-  prepared.labels.tags = command.tags.value_or(head.labels.tags);
-  prepared.labels.metadata = command.metadata.value_or(head.labels.metadata);
-  // Recorded times never go down within an aggregate, whatever the clocks of the daemons say.
-  const base::WallTime recorded = std::max(clock_->WallNow(), head.recorded_time);
-  if (const std::optional<base::WallTime> made = base::UuidV7Time(command.request_id);
-      made.has_value() && *made > recorded + CommitSearch::kClockSkew &&
-      command.expectation.kind != Expectation::Kind::kExact) {
-    return domain::InvalidField(
-        "request_id",
-        absl::StrCat("is a UUIDv7 of a time that is ",
-                     std::chrono::ceil<std::chrono::seconds>(*made - recorded).count(),
-                     " s ahead of the daemon's clock; at most ", std::chrono::seconds(CommitSearch::kClockSkew).count(),
-                     " s are allowed without expected_version, or a repeated save would not be recognised: correct the "
-                     "clock of the client (or of the daemon)"));
-  }
-  const size_t count = command.events.size();
   prepared.unit = std::make_shared<CommitUnit>();
-  prepared.unit->checks.push_back({.filter = domain::EventFilter(command.ref), .last_sequence = head.last_sequence});
-  PlacePointers pointers;
+  base::WallTime recorded = clock_->WallNow();
+  size_t messages = attempt.command.checks.size();
+  for (const Part& part : attempt.parts) {
+    // Recorded times never go down within an aggregate, whatever the clocks of the daemons say.
+    recorded = std::max(recorded, part.known.head.recorded_time);
+    if (part.command != nullptr) messages += part.command->events.size();
+  }
+  prepared.unit->messages.reserve(messages);
+  const size_t group_size = attempt.single() ? 0 : messages;
+  // First the checks, so that the commit ends with an event.
+  for (const Part& part : attempt.parts) {
+    prepared.unit->checks.push_back(
+        {.filter = domain::EventFilter(part.ref), .last_sequence = part.known.head.last_sequence});
+    if (part.command != nullptr) continue;
+    domain::RecordedEvent carrier;
+    carrier.commit_id = attempt.commit_id;
+    carrier.recorded_time = recorded;
+    carrier.group_place = static_cast<uint32_t>(prepared.unit->messages.size() + 1);
+    carrier.group_size = static_cast<uint32_t>(group_size);
+    prepared.unit->messages.push_back(jetstream::EncodeCheckCarrier(part.ref, carrier));
+    jetstream::AddCheck(prepared.unit->checks.back(), prepared.unit->messages.back());
+  }
+  for (size_t i = 0; i < attempt.command.saves.size(); ++i) {
+    const Part& part = attempt.parts[i];
+    if (part.expectation.kind != Expectation::Kind::kExact) RETURN_IF_ERROR(CheckRequestId(attempt, recorded));
+    RETURN_IF_ERROR(PrepareSave(attempt, part, recorded, group_size, prepared));
+  }
+  return prepared;
+}
+
+absl::Status Saver::PrepareSave(const Attempt& attempt, const Part& part, base::WallTime recorded, size_t group_size,
+                                Prepared& prepared) const {
+  const SaveCommand& command = *part.command;
+  const Head& head = part.known.head;
+  const jetstream::ExpectedLast check = {.filter = domain::EventFilter(part.ref), .last_sequence = head.last_sequence};
+  Prepared::Save save;
+  save.first_message = prepared.unit->messages.size();
+  save.labels.tags = command.tags.value_or(head.labels.tags);
+  save.labels.metadata = command.metadata.value_or(head.labels.metadata);
+  const size_t count = command.events.size();
+  save.events.reserve(count);
+  PlacePointers& pointers = save.pointers;
   if (head.version > 0) {
     pointers = jetstream::NextPointers(head.version, {.in_batch = false, .number = head.sequence},
                                        jetstream::ToPlaces(head.pointers));
@@ -298,8 +453,10 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
     event.commit_id = attempt.commit_id;
     event.commit_index = static_cast<uint32_t>(i);
     event.commit_size = static_cast<uint32_t>(count);
+    event.group_place = group_size == 0 ? 0 : static_cast<uint32_t>(prepared.unit->messages.size() + 1);
+    event.group_size = static_cast<uint32_t>(group_size);
     if (i > 0) pointers = jetstream::NextPointers(event.version - 1, {.in_batch = true, .number = i - 1}, pointers);
-    OutgoingMessage message = jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &prepared.labels : nullptr);
+    OutgoingMessage message = jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &save.labels : nullptr);
     if (const size_t bytes = jetstream::HeaderBytes(message.headers); bytes > kMaxHeaderBytes) {
       return domain::TooLarge(
           {.name = absl::StrCat("events[", i, "].metadata"),
@@ -308,18 +465,17 @@ absl::StatusOr<Saver::Prepared> Saver::Prepare(const Attempt& attempt) const {
            .config_key = ""},
           "the metadata of an event, with the aggregate's tags and metadata, must fit its encoded headers");
     }
-    jetstream::AddCheck(prepared.unit->checks.front(), message);
+    jetstream::AddCheck(check, message);
     prepared.unit->messages.push_back(std::move(message));
-    prepared.pointers.push_back(pointers);
     event.payload = {};
-    prepared.events.push_back({.event = std::move(event), .position = {}});
+    save.events.push_back({.event = std::move(event), .position = {}});
   }
-  return prepared;
+  prepared.saves.push_back(std::move(save));
+  return absl::OkStatus();
 }
 
 base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Prepared& prepared) {
-  const SaveCommand& command = attempt.command;
-  const Head head = attempt.known.head;  // What these messages continue, to the end.
+  const std::vector<Part> sent = attempt.parts;  // What these messages continue, to the end.
   Settled settled;
   Backoff backoff;
   absl::Status last_error = domain::NatsUnavailable("the call's time was over before the events were sent");
@@ -339,42 +495,9 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     // A refusal may come in the middle of a batch.
     if (settled.was_unknown || outcome.kind == PublishOutcome::Kind::kRefused) attempt.open = true;
     if (answered) {
-      // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an
-      // error in the middle of storing, even these.
-      absl::Status refreshed = co_await RefreshHead(attempt);
-      if (refreshed.ok()) {
-        const Head& now = attempt.known.head;
-        absl::StatusOr<std::optional<domain::RecordedEvent>> ours =
-            co_await search_.At(command.ref, now, attempt.commit_id, head.version + 1, attempt.deadline);
-        if (ours.ok() && ours->has_value()) attempt.stored = true;
-        if (ours.ok() && ours->has_value() && !IsCopyOf(**ours, prepared.events)) {
-          settled.kind = Settled::Kind::kLostRace;  // To this save itself, which the caller repeated elsewhere.
-          co_return settled;
-        }
-        if (ours.ok() && ours->has_value()) {
-          settled.kind = Settled::Kind::kStored;
-          settled.last_sequence = (*ours)->sequence + prepared.unit->messages.size() - 1;
-          co_return settled;
-        }
-        // No copy of these messages can pass the check any more. A server that ran out of space in the middle of a
-        // batch has moved the head by itself, to a torn save.
-        if (ours.ok() && now.last_sequence != head.last_sequence) {
-          settled.kind = Settled::Kind::kLostRace;
-          if (outcome.kind == PublishOutcome::Kind::kRefused) settled.status = outcome.status;
-          co_return settled;
-        }
-        if (ours.ok() && outcome.kind == PublishOutcome::Kind::kRefused && !settled.was_unknown) {
-          settled.status = outcome.status;
-          // A leader that has no room gives up its place; replicas that have some may store what it refused.
-          if (attempt.stream->replicas > 1 && absl::IsResourceExhausted(outcome.status)) {
-            settled.status = OutcomeUnknown(attempt, outcome.status.message());
-          }
-          co_return settled;
-        }
-        if (!ours.ok()) last_error = ours.status();
-      } else {
-        last_error = refreshed;
-      }
+      std::optional<Settled> found =
+          co_await LookAfterAnswer(attempt, prepared, sent, outcome, settled.was_unknown, last_error);
+      if (found.has_value()) co_return *std::move(found);
       // What a server that failed to store has stored after all could not be read, so it is not known.
       if (outcome.kind == PublishOutcome::Kind::kRefused) settled.was_unknown = true;
       if (IsPermanent(last_error) && outcome.kind == PublishOutcome::Kind::kConflict) {
@@ -386,14 +509,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
       co_return settled;
     }
     co_await executor_->Sleep(std::min(attempt.deadline, backoff.Next()));
-    // After a loss of the connection the stream is looked at again; it must still be the same one.
-    if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(*attempt.stream);
-    absl::StatusOr<StreamPtr> stream = co_await storage_->FindEvents(command.ref, attempt.deadline);
-    absl::Status lost = IsPermanent(stream.status()) ? stream.status() : absl::OkStatus();
-    if (stream.ok() && (*stream == nullptr || (*stream)->incarnation != attempt.stream->incarnation)) {
-      lost = domain::StorageUnsuitable(
-          absl::StrCat("stream ", attempt.stream->name, " was removed or replaced during the save"));
-    }
+    absl::Status lost = co_await CheckStream(attempt, outcome.kind == PublishOutcome::Kind::kNotStored);
     if (!lost.ok()) {
       // It may come back, with a copy of these messages.
       settled.status = settled.was_unknown ? OutcomeUnknown(attempt, lost.message()) : lost;
@@ -410,39 +526,112 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   co_return settled;
 }
 
-Commit Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence) {
-  const uint64_t count = prepared.events.size();
-  const uint64_t first_sequence = last_sequence - count + 1;
-  Commit commit;
-  commit.commit_id = attempt.commit_id;
-  commit.first_version = prepared.events.front().event.version;
-  for (uint64_t i = 0; i < count; ++i) {
-    Event& event = prepared.events[i];
-    event.event.sequence = first_sequence + i;
-    event.position = PositionOf(*attempt.stream, first_sequence + i);
+base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attempt, const Prepared& prepared,
+                                                                 const std::vector<Part>& sent,
+                                                                 const PublishOutcome& outcome, bool was_unknown,
+                                                                 absl::Status& last_error) {
+  // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an error in
+  // the middle of storing, even these.
+  const absl::Status refreshed = co_await RefreshHeads(attempt, /*only_unmet=*/false);
+  if (!refreshed.ok()) {
+    last_error = refreshed;
+    co_return std::nullopt;
   }
-  const domain::RecordedEvent& last = prepared.events.back().event;
-  Head& head = commit.head;
-  head.stream = attempt.stream;
-  head.version = last.version;
-  head.sequence = last_sequence;
-  head.last_sequence = last_sequence;
-  head.pointers = Resolve(prepared.pointers.back(), first_sequence);
-  head.commit_id = attempt.commit_id;
-  head.recorded_time = last.recorded_time;
-  head.cid = last.cid;
-  head.labels = std::move(prepared.labels);
-  commit.events = std::move(prepared.events);
+  const Head& now = attempt.parts.front().known.head;
+  const Head& before = sent.front().known.head;
+  absl::StatusOr<std::optional<domain::RecordedEvent>> ours =
+      co_await search_.At(attempt.first_ref(), now, attempt.commit_id, before.version + 1, attempt.deadline);
+  if (!ours.ok()) {
+    last_error = ours.status();
+    co_return std::nullopt;
+  }
+  Settled settled;
+  settled.was_unknown = was_unknown;
+  if (ours->has_value()) {
+    attempt.stored = true;
+    const Prepared::Save& save = prepared.saves.front();
+    if (!IsCopyOf(**ours, save.events)) {
+      settled.kind = Settled::Kind::kLostRace;  // To this save itself, which the caller repeated elsewhere.
+      co_return settled;
+    }
+    settled.kind = Settled::Kind::kStored;
+    settled.last_sequence = (*ours)->sequence + prepared.unit->messages.size() - save.first_message - 1;
+    co_return settled;
+  }
+  bool moved = false;
+  for (size_t i = 0; i < sent.size(); ++i) {
+    moved |= attempt.parts[i].known.head.last_sequence != sent[i].known.head.last_sequence;
+  }
+  // No copy of these messages can pass the checks any more. A server that ran out of space in the middle of a batch has
+  // moved the head by itself, to a torn save.
+  if (moved) {
+    settled.kind = Settled::Kind::kLostRace;
+    if (outcome.kind == PublishOutcome::Kind::kRefused) settled.status = outcome.status;
+    co_return settled;
+  }
+  if (outcome.kind == PublishOutcome::Kind::kRefused && !was_unknown) {
+    settled.status = outcome.status;
+    // A leader that has no room gives up its place; replicas that have some may store what it refused.
+    if (attempt.stream->replicas > 1 && absl::IsResourceExhausted(outcome.status)) {
+      settled.status = OutcomeUnknown(attempt, outcome.status.message());
+    }
+    co_return settled;
+  }
+  co_return std::nullopt;
+}
 
-  KnownHead known{.head = head, .window = std::move(attempt.known.window)};
-  if (known.window->last_version() + 1 != commit.first_version) {
-    *known.window = CommitWindow::After(commit.first_version - 1);
+base::Task<absl::Status> Saver::CheckStream(const Attempt& attempt, bool forget) {
+  // After a loss of the connection the stream is looked at again; it must still be the same one.
+  if (forget) storage_->Forget(*attempt.stream);
+  absl::StatusOr<StreamPtr> stream = co_await storage_->FindEvents(attempt.first_ref(), attempt.deadline);
+  if (IsPermanent(stream.status())) co_return stream.status();
+  if (stream.ok() && (*stream == nullptr || (*stream)->incarnation != attempt.stream->incarnation)) {
+    co_return domain::StorageUnsuitable(
+        absl::StrCat("stream ", attempt.stream->name, " was removed or replaced during the save"));
   }
-  known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
-                        .last_version = head.version,
-                        .recorded_time = head.recorded_time});
-  Remember(attempt.command.ref, std::move(known));
-  return commit;
+  co_return absl::OkStatus();
+}
+
+std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence) {
+  const uint64_t unit_first = last_sequence - prepared.unit->messages.size() + 1;
+  std::vector<Commit> commits;
+  for (size_t s = 0; s < prepared.saves.size(); ++s) {
+    Prepared::Save& save = prepared.saves[s];
+    Part& part = attempt.parts[s];
+    const uint64_t first_sequence = unit_first + save.first_message;
+    Commit commit;
+    commit.commit_id = attempt.commit_id;
+    commit.first_version = save.events.front().event.version;
+    for (size_t i = 0; i < save.events.size(); ++i) {
+      Event& event = save.events[i];
+      event.event.sequence = first_sequence + i;
+      event.position = PositionOf(*attempt.stream, first_sequence + i);
+    }
+    const domain::RecordedEvent& last = save.events.back().event;
+    Head& head = commit.head;
+    head.stream = attempt.stream;
+    head.version = last.version;
+    head.sequence = last.sequence;
+    head.last_sequence = last.sequence;
+    head.pointers = Resolve(save.pointers, first_sequence);
+    head.commit_id = attempt.commit_id;
+    head.recorded_time = last.recorded_time;
+    head.cid = last.cid;
+    head.labels = std::move(save.labels);
+    head.deleted = last.type == domain::kDeletedType;
+    commit.events = std::move(save.events);
+
+    KnownHead known{.head = head, .window = std::move(part.known.window)};
+    if (known.window->last_version() + 1 != commit.first_version) {
+      *known.window = CommitWindow::After(commit.first_version - 1);
+    }
+    known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
+                          .last_version = head.version,
+                          .recorded_time = head.recorded_time});
+    Remember(part.ref, std::move(known));
+    commits.push_back(std::move(commit));
+  }
+  return commits;
 }
 
 void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {

@@ -1,13 +1,17 @@
-// Saves the events of one aggregate: the commit path. Thread-safe.
+// Saves events: the commit path. Of one aggregate, or of several in one commit. Thread-safe.
 //
 // The rules, and why each save is stored at most once and never in part, are in README.md of this folder.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/base/clock.h"
 #include "server/base/executor.h"
 #include "server/base/task.h"
@@ -22,7 +26,7 @@
 
 namespace persistd::repository {
 
-// What a save came to.
+// What a save of one aggregate came to.
 struct Commit {
   Head head;  // After the save. Its labels are those of the save's last event.
   uint64_t first_version = 0;
@@ -40,6 +44,8 @@ class Saver {
   Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock);
 
   base::Task<absl::StatusOr<Commit>> Save(SaveCommand command, base::SteadyTime deadline);
+  // In the order of the command. VERSION_CONFLICT names everything that is not as expected.
+  base::Task<absl::StatusOr<std::vector<Commit>>> SaveAll(SaveAllCommand command, base::SteadyTime deadline);
 
  private:
   struct KnownHead {
@@ -47,17 +53,27 @@ class Saver {
     // Shared, so that a copy of this is cheap. Used by whoever holds the aggregate's lock.
     std::shared_ptr<CommitWindow> window;
   };
-  // One save on its way.
+  // One aggregate of an attempt.
+  struct Part {
+    domain::AggregateRef ref;
+    Expectation expectation;
+    const SaveCommand* command = nullptr;  // nullptr: it is only checked.
+    KnownHead known;
+    bool fresh = false;  // `known` was read from the stream by this attempt.
+  };
+  // One commit on its way.
   struct Attempt {
-    SaveCommand command;
+    SaveAllCommand command;
     std::string commit_id;
     base::SteadyTime deadline;
     jetstream::StreamPtr stream;
-    KnownHead known;
-    bool fresh = false;   // `known` was read from the stream by this save.
-    bool sent = false;    // Messages of it were given to NATS.
-    bool open = false;    // Copies of them may be stored, or be completed later.
-    bool stored = false;  // An event with this commit id was seen in the stream.
+    std::vector<Part> parts;  // The saves of `command`, in order, then its checks.
+    bool sent = false;        // Messages of it were given to NATS.
+    bool open = false;        // Copies of them may be stored, or be completed later.
+    bool stored = false;      // An event with this commit id was seen in the stream.
+
+    bool single() const { return parts.size() == 1; }
+    const domain::AggregateRef& first_ref() const { return parts.front().ref; }
   };
   // What became of a publish, as far as it could be settled.
   struct Settled {
@@ -67,23 +83,46 @@ class Saver {
     bool was_unknown = false;
     absl::Status status;  // With kFailed, and with kLostRace when the server refuses to store anything more.
   };
+  // The messages of an attempt, and what they say of each aggregate that it saves.
   struct Prepared {
+    struct Save {
+      size_t first_message = 0;  // Of the unit.
+      std::vector<Event> events;
+      jetstream::AggregateLabels labels;
+      jetstream::PlacePointers pointers;  // Of the last event.
+    };
     std::shared_ptr<CommitUnit> unit;
-    std::vector<Event> events;
-    jetstream::AggregateLabels labels;
-    std::vector<jetstream::PlacePointers> pointers;
+    std::vector<Save> saves;
   };
 
   static absl::Status OutcomeUnknown(const Attempt& attempt, absl::string_view why);
+  static bool Meets(const Part& part);
+  // Why an attempt some of whose parts are not as expected, by fresh heads, is refused.
+  static absl::Status Refusal(const Attempt& attempt);
 
-  base::Task<absl::StatusOr<Commit>> SaveLocked(Attempt& attempt);
+  base::Task<absl::StatusOr<std::vector<Commit>>> Run(Attempt& attempt);
+  base::Task<absl::StatusOr<std::vector<Commit>>> SaveLocked(Attempt& attempt);
   base::Task<absl::Status> FindStream(Attempt& attempt);
-  base::Task<absl::Status> RefreshHead(Attempt& attempt);
-  base::Task<absl::StatusOr<std::optional<Commit>>> FindEarlier(Attempt& attempt);
-  base::Task<absl::StatusOr<Commit>> CommitFound(Attempt& attempt, uint64_t first_version);
+  base::Task<absl::Status> TakeHeads(Attempt& attempt);
+  base::Task<absl::Status> RefreshHeads(Attempt& attempt, bool only_unmet);
+  base::Task<absl::Status> RefreshHead(const Attempt& attempt, Part& part);
+  base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> FindEarlier(Attempt& attempt);
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindEarlier(const Attempt& attempt, Part& part);
+  base::Task<absl::StatusOr<Commit>> CommitFound(const Attempt& attempt, const Part& part, uint64_t first_version);
+  absl::Status CheckRequestId(const Attempt& attempt, base::WallTime recorded) const;
   absl::StatusOr<Prepared> Prepare(const Attempt& attempt) const;
+  absl::Status PrepareSave(const Attempt& attempt, const Part& part, base::WallTime recorded, size_t group_size,
+                           Prepared& prepared) const;
   base::Task<Settled> PublishUntilSettled(Attempt& attempt, const Prepared& prepared);
-  Commit Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence);
+  // After an answer that these copies are not stored: whether earlier ones are, or whether none can be any more.
+  // nullopt: neither is known.
+  base::Task<std::optional<Settled>> LookAfterAnswer(Attempt& attempt, const Prepared& prepared,
+                                                     const std::vector<Part>& sent,
+                                                     const jetstream::PublishOutcome& outcome, bool was_unknown,
+                                                     absl::Status& last_error);
+  // Not OK when the stream is not the one any more that the attempt began with.
+  base::Task<absl::Status> CheckStream(const Attempt& attempt, bool forget);
+  std::vector<Commit> Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence);
   void Remember(const domain::AggregateRef& ref, KnownHead known);
 
   Storage* const storage_;

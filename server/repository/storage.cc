@@ -45,6 +45,18 @@ jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind 
   return spec;
 }
 
+bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::AggregateRef& b) const {
+  switch (options_.event_streams) {
+    case EventStreams::kPerAggregateType:
+      return a.context == b.context && a.aggregate == b.aggregate;
+    case EventStreams::kPerContext:
+      return a.context == b.context;
+    case EventStreams::kSingle:
+      return true;
+  }
+  return false;
+}
+
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr events, co_await streams_.Find(Spec(ref, StreamKind::kEvents), deadline));
   if (events != nullptr) co_return events;

@@ -54,6 +54,9 @@ class Storage {
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> CreateState(domain::AggregateRef ref, base::SteadyTime deadline);
 
+  // True when the events of both are in one stream, so that one commit can hold both.
+  bool SameEventStream(const domain::AggregateRef& a, const domain::AggregateRef& b) const;
+
   static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) { return Committer::StrongRead(stream); }
 
   // To be called when a stream does not answer: whether it still is there is asked when it is next needed.
