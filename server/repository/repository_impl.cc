@@ -27,7 +27,7 @@ class RepositoryImpl final : public Repository {
                  const base::Clock* clock)
       : storage_(options.storage, connections, executor, clock),
         history_(&storage_),
-        states_(&storage_, &history_, executor),
+        states_(options.head_cache_bytes / 2, &storage_, &history_, executor),
         saver_({.head_cache_bytes = options.head_cache_bytes}, &storage_, &history_, executor, clock),
         loader_({.state_cache_entries = options.state_cache_entries,
                  .state_cache_bytes = options.state_cache_bytes,

@@ -252,7 +252,6 @@ base::Task<absl::Status> Saver::TakeHeads(Attempt& attempt) {
     } else if (ExpectedVersion(part.expectation) == 0) {
       // Most likely there is nothing, and the publish checks that.
       part.known.head.stream = attempt.stream;
-      part.known.window = std::make_shared<CommitWindow>(CommitWindow::After(0));
     } else {
       CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
       part.fresh = true;
@@ -278,13 +277,16 @@ base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) 
   CO_ASSIGN_OR_RETURN(
       Head head, co_await history_->ReadHead(ref, attempt.stream, publish_checks ? Absence::kAccept : Absence::kVerify,
                                              attempt.deadline));
-  auto window = std::make_shared<CommitWindow>(CommitWindow::After(head.version));
+  std::shared_ptr<CommitWindow> window;
   // What was known of earlier saves stays true, as long as it is the same history.
-  const bool same_history = before.has_value() && before->head.stream == attempt.stream;
-  if (same_history && before->window->last_version() <= head.version && !attempt.command.request_id.empty() &&
-      part.expectation.kind != Expectation::Kind::kExact) {
+  if (before.has_value() && before->window != nullptr && before->head.stream == attempt.stream &&
+      before->window->last_version() <= head.version) {
     window = std::move(before->window);
-    CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, *window, attempt.deadline));
+    if (!attempt.command.request_id.empty() && part.expectation.kind != Expectation::Kind::kExact) {
+      CO_RETURN_IF_ERROR(co_await search_.CatchUp(ref, head, *window, attempt.deadline));
+    } else if (window->last_version() < head.version) {
+      window = nullptr;
+    }
   }
   part.known = KnownHead{.head = std::move(head), .window = std::move(window)};
   Remember(ref, part.known);
@@ -327,6 +329,9 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> Saver::FindEarlier(const Att
   const Head& head = part.known.head;
   if (head.version == 0) co_return std::nullopt;
   if (part.expectation.kind != Expectation::Kind::kExact) {
+    if (part.known.window == nullptr) {
+      part.known.window = std::make_shared<CommitWindow>(CommitWindow::After(head.version));
+    }
     co_return co_await search_.Anywhere(part.ref, head, attempt.commit_id, *part.known.window, attempt.deadline);
   }
   if (part.expectation.version < head.version) {
@@ -622,12 +627,17 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
     commit.events = std::move(save.events);
 
     KnownHead known{.head = head, .window = std::move(part.known.window)};
-    if (known.window->last_version() + 1 != commit.first_version) {
-      *known.window = CommitWindow::After(commit.first_version - 1);
+    if (known.window == nullptr && part.expectation.kind != Expectation::Kind::kExact) {
+      known.window = std::make_shared<CommitWindow>(CommitWindow::After(commit.first_version - 1));
     }
-    known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
-                          .last_version = head.version,
-                          .recorded_time = head.recorded_time});
+    if (known.window != nullptr) {
+      if (known.window->last_version() + 1 != commit.first_version) {
+        *known.window = CommitWindow::After(commit.first_version - 1);
+      }
+      known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
+                            .last_version = head.version,
+                            .recorded_time = head.recorded_time});
+    }
     Remember(part.ref, std::move(known));
     commits.push_back(std::move(commit));
   }
@@ -635,7 +645,7 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
 }
 
 void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {
-  const size_t bytes = HeadBytes(known.head) + known.window->bytes();
+  const size_t bytes = HeadBytes(known.head) + (known.window == nullptr ? 0 : known.window->bytes());
   heads_.Put(ref, std::move(known), bytes);
 }
 

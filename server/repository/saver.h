@@ -50,7 +50,8 @@ class Saver {
  private:
   struct KnownHead {
     Head head;
-    // Shared, so that a copy of this is cheap. Used by whoever holds the aggregate's lock.
+    // Of the saves without an exact version; nullptr while there was none. Shared, so that a copy of this is cheap.
+    // Used by whoever holds the aggregate's lock.
     std::shared_ptr<CommitWindow> window;
   };
   // One aggregate of an attempt.

@@ -18,6 +18,12 @@ using jetstream::Message;
 using jetstream::PublishOutcome;
 using jetstream::StreamPtr;
 
+namespace {
+
+constexpr size_t kPlaceBytes = 250;  // About what an entry takes, with its key.
+
+}  // namespace
+
 absl::StatusOr<std::optional<domain::StateRecord>> StateStore::Decode(const jetstream::Stream& stream,
                                                                       std::optional<Message> message) const {
   if (!message.has_value()) return std::optional<domain::StateRecord>();
@@ -42,6 +48,7 @@ base::Task<absl::StatusOr<StateStore::Existing>> StateStore::ReadExisting(domain
   absl::StatusOr<std::optional<domain::StateRecord>> state = Decode(*stream, std::move(message));
   if (state.ok()) {
     existing.state = *std::move(state);
+    if (existing.state.has_value()) existing.schema_version = existing.state->schema_version;
   } else {
     base::LogError("a stored state cannot be read and is replaced", {{"error", state.status()}});
   }
@@ -69,6 +76,13 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
   absl::Status last_error;
   while (base::Clock::System().SteadyNow() < deadline && !storage_->writes().closed()) {
     absl::StatusOr<StreamPtr> stream = co_await storage_->CreateState(state.ref, deadline);
+    if (stream.ok() && !existing_known && from == jetstream::ReadFrom::kAnyReplica) {
+      const std::optional<Place> place = places_.Get(state.ref);
+      existing_known = place.has_value() && place->stream == *stream && place->version < state.version;
+      if (existing_known) {
+        existing = {.sequence = place->sequence, .schema_version = place->schema_version, .state = std::nullopt};
+      }
+    }
     if (stream.ok() && !existing_known) {
       absl::StatusOr<Existing> read = co_await ReadExisting(state.ref, *stream, from, deadline);
       if (read.ok()) {
@@ -103,7 +117,13 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       const PublishOutcome outcome =
           co_await storage_->committer().Commit(*stream, std::move(unit), AttemptDeadline(backoff, deadline));
       if (outcome.kind == PublishOutcome::Kind::kStored) {
-        if (existing.state.has_value() && existing.state->schema_version != state.schema_version) {
+        places_.Put(state.ref,
+                    {.stream = *stream,
+                     .sequence = outcome.last_sequence,
+                     .version = state.version,
+                     .schema_version = state.schema_version},
+                    kPlaceBytes);
+        if (existing.schema_version != 0 && existing.schema_version != state.schema_version) {
           co_await RemovePreviousSchema(*stream, existing.sequence, deadline);
         }
         co_return StateResult::kWritten;
@@ -111,6 +131,7 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       last_error = outcome.status;
       if (outcome.kind == PublishOutcome::Kind::kRefused) break;
       existing_known = false;
+      places_.Erase(state.ref);
       from = jetstream::ReadFrom::kLeader;
       if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(**stream);
     }

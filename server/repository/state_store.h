@@ -4,6 +4,7 @@
 // lost events whose state survived, that is not so; such a state is ignored when loading and replaced by the next save.
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "absl/status/statusor.h"
@@ -12,6 +13,7 @@
 #include "server/base/task.h"
 #include "server/domain/event.h"
 #include "server/repository/history.h"
+#include "server/repository/lru_cache.h"
 #include "server/repository/repository.h"
 #include "server/repository/storage.h"
 
@@ -19,8 +21,12 @@ namespace persistd::repository {
 
 class StateStore {
  public:
-  StateStore(Storage* storage, History* history, base::Executor* executor)
-      : storage_(storage), history_(history), executor_(executor) {}
+  // place_cache_bytes: for what is known of the places of states, which spares a write its read.
+  StateStore(size_t place_cache_bytes, Storage* storage, History* history, base::Executor* executor)
+      : storage_(storage),
+        history_(history),
+        executor_(executor),
+        places_({.max_entries = std::numeric_limits<size_t>::max(), .max_bytes = place_cache_bytes}) {}
 
   // Writes the state of `state.version`, which is stored. fresh: the aggregate had no earlier version, so most likely
   // there is no state yet. kPending says that it could not be written, or that this is not known. The only error is
@@ -36,7 +42,15 @@ class StateStore {
   // What a new state replaces.
   struct Existing {
     uint64_t sequence = 0;                     // 0: nothing is there.
-    std::optional<domain::StateRecord> state;  // nullopt: nothing, or nothing that can be read.
+    uint32_t schema_version = 0;               // 0: nothing that can be read.
+    std::optional<domain::StateRecord> state;  // nullopt: nothing that can be read, or it was not read.
+  };
+  // Where the state of an aggregate is that this daemon wrote last. The publish checks that it still is.
+  struct Place {
+    jetstream::StreamPtr stream;
+    uint64_t sequence = 0;
+    uint64_t version = 0;
+    uint32_t schema_version = 0;
   };
   base::Task<absl::StatusOr<Existing>> ReadExisting(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                     jetstream::ReadFrom from, base::SteadyTime deadline);
@@ -47,6 +61,7 @@ class StateStore {
   Storage* const storage_;
   History* const history_;
   base::Executor* const executor_;
+  LruCache<Place> places_;
 };
 
 }  // namespace persistd::repository
