@@ -1,5 +1,6 @@
-// Loads an aggregate whose 50 events are spread evenly over a long stream, and one whose 50 events are adjacent, in turn,
-// and prints both medians and their ratio. Measures a real daemon on its embedded nats-server; not a test: nothing fails.
+// Loads an aggregate whose 50 events are spread evenly over a long stream, and one whose 50 events are adjacent, in
+// turn, and prints both medians and their ratio. Measures a real daemon on its embedded nats-server; not a test:
+// nothing fails.
 //
 // usage: scattered_load [--stream-events N] [--loads N] [--set KEY=VALUE]...   (--set: of the daemon's configuration)
 
