@@ -1,9 +1,6 @@
 // What a million new aggregates cost in memory: persistd, which must not grow with them, and nats-server, which does.
 
 #include <chrono>
-#include <limits>
-#include <map>
-#include <string>
 
 #include "absl/strings/str_format.h"
 #include "tests/bench/save_workload.h"
@@ -21,13 +18,6 @@ double NatsMib(const World& world) {
   double sum = 0;
   for (const pid_t pid : world.nats_pids()) sum += ResidentMib(pid);
   return sum;
-}
-
-// Infinite when it could not be measured: less would be better.
-double Figure(const Measurements& measurements, const char* name) {
-  const std::map<std::string, double>& figures = measurements.at(kProbe).figures;
-  const auto found = figures.find(name);
-  return found == figures.end() ? std::numeric_limits<double>::infinity() : found->second;
 }
 
 Measurement MeasureMemory(World& world, const RunOptions& run) {
@@ -59,7 +49,7 @@ void AddMemory(Registry& registry) {
   registry.Add(Target{.name = "memory.persistd",
                       .what = "persistd's peak of resident memory while new aggregates are saved",
                       .probes = {kProbe},
-                      .figure = [](const Measurements& m) { return Figure(m, kDaemonPeak); },
+                      .figure = [](const Measurements& m) { return m.at(kProbe).figures.at(kDaemonPeak); },
                       .floor = 250,
                       .goal = 250,
                       .less_is_better = true,
@@ -68,7 +58,7 @@ void AddMemory(Registry& registry) {
   registry.Add(Target{.name = "memory.nats-server",
                       .what = "nats-server's resident memory for each million of aggregates",
                       .probes = {kProbe},
-                      .figure = [](const Measurements& m) { return Figure(m, kNatsGrowth); },
+                      .figure = [](const Measurements& m) { return m.at(kProbe).figures.at(kNatsGrowth); },
                       .less_is_better = true,
                       .unit = "MiB",
                       .modes = {Mode::kR1}});

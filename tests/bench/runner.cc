@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <limits>
 #include <set>
 #include <stdexcept>
 
@@ -67,6 +68,16 @@ Measurement Run(const Probe& probe, World& world, const RunOptions& options) {
   }
 }
 
+// The worst one when a part of it could not be measured, or when an operation of what is judged failed: a refusal is
+// quicker than a save.
+double FigureOf(const Target& target, const Measurements& measurements) {
+  const bool measured = std::all_of(target.probes.begin(), target.probes.end(), [&](const std::string& name) {
+    return measurements.at(name).operations > 0 && measurements.at(name).failures == 0;
+  });
+  if (measured) return target.figure(measurements);
+  return target.less_is_better ? std::numeric_limits<double>::infinity() : 0;
+}
+
 void Report(const Measurement& measured, const std::string& name, int run) {
   Progress(absl::StrFormat(
       "  run %d  %-22s %9.0f/s  p50 %8.0f us  p99 %8.0f us%s", run + 1, name, measured.rate(), measured.p50_us,
@@ -95,7 +106,7 @@ ModeResult RunMode(const Registry& registry, const RunPlan& plan, Mode mode) {
       measurements[each.probe->name] = measured;
       each.runs.push_back(std::move(measured));
     }
-    for (TargetResult& each : result.targets) each.figures.push_back(each.target->figure(measurements));
+    for (TargetResult& each : result.targets) each.figures.push_back(FigureOf(*each.target, measurements));
   }
   return result;
 }
