@@ -7,8 +7,9 @@
 #include "grpcpp/impl/rpc_service_method.h"
 #include "grpcpp/support/async_stream.h"
 #include "grpcpp/support/async_unary_call.h"
-#include "server/domain/errors.h"
+#include "server/base/status_macros.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/outbox.h"
 
 namespace persistd::rpc {
 namespace {
@@ -22,9 +23,6 @@ class UnaryCall final : public Call {
     service->RequestAsyncUnary(static_cast<int>(index), &grpc_context_, &request_, &responder_, queue, queue,
                                &accepted_);
   }
-
-  // Only streams are written to.
-  base::Future<bool> Write(const grpc::ByteBuffer&) override { std::abort(); }
 
  private:
   base::Task<absl::Status> Handle() override {
@@ -42,56 +40,183 @@ class UnaryCall final : public Call {
   grpc::ByteBuffer response_;
 };
 
-class StreamCall final : public Call {
+// What the two kinds of calls with a stream of answers have in common.
+class AnswerStreamCall : public Call, public RawWriter, private Outbox::Transport {
+ protected:
+  AnswerStreamCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
+      : Call(service, index, queue), outbox_(this) {}
+
+  bool StartWrite(PendingWrite& write) override { return outbox_.Add(write); }
+
+  virtual base::Task<absl::Status> RunHandler() = 0;
+  // Completes as written_.
+  virtual void SendMessage(const grpc::ByteBuffer& message, grpc::WriteOptions options) = 0;
+
+  Event written_{this, static_cast<void (Call::*)(bool)>(&AnswerStreamCall::OnWritten)};
+
+ private:
+  base::Task<absl::Status> Handle() override {
+    absl::Status status = co_await RunHandler();
+    co_await outbox_.Drain();
+    co_return status;
+  }
+
+  void StartWrite(const grpc::ByteBuffer& message, bool more) override {
+    Keep();
+    grpc::WriteOptions options;
+    // The first message takes the initial metadata along, whose write completes only when it is sent.
+    const bool first = std::exchange(first_, false);
+    if (more && !first) options.set_buffer_hint();
+    SendMessage(message, options);
+  }
+
+  void OnWritten(bool ok) {
+    outbox_.OnWritten(ok);  // The handler goes on in here, perhaps with the next write.
+    LetGo();
+  }
+
+  Outbox outbox_;
+  bool first_ = true;  // No message has been sent yet. Used by one write at a time.
+};
+
+class StreamCall final : public AnswerStreamCall {
  public:
   StreamCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-      : Call(service, index, queue), stream_(&grpc_context_) {
+      : AnswerStreamCall(service, index, queue), stream_(&grpc_context_) {
     service->RequestAsyncServerStreaming(static_cast<int>(index), &grpc_context_, &request_, &stream_, queue, queue,
                                          &accepted_);
   }
 
-  base::Future<bool> Write(const grpc::ByteBuffer& message) override {
-    const base::Promise<bool>& promise = writing_.emplace();
-    base::Future<bool> future = promise.future();
-    Keep();
-    stream_.Write(message, &written_);
-    return future;
-  }
-
  private:
-  base::Task<absl::Status> Handle() override {
+  base::Task<absl::Status> RunHandler() override {
     return std::get<RawStreamHandler>(method().handler)(context_, request_, *this);
+  }
+  void SendMessage(const grpc::ByteBuffer& message, grpc::WriteOptions options) override {
+    stream_.Write(message, options, &written_);
   }
   void SendEnd(const absl::Status& status) override { stream_.Finish(ToGrpcStatus(status), &finished_); }
 
-  void OnWritten(bool ok) {
-    const base::Promise<bool> promise = *std::exchange(writing_, std::nullopt);
-    promise.TrySet(ok);  // The handler goes on in here, perhaps with the next write.
+  grpc::ServerAsyncWriter<grpc::ByteBuffer> stream_;
+};
+
+class BidiCall final : public AnswerStreamCall, private RawReader, private RequestStreams::Stream {
+ public:
+  BidiCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
+      : AnswerStreamCall(service, index, queue), stream_(&grpc_context_) {
+    service->RequestAsyncBidiStreaming(static_cast<int>(index), &grpc_context_, &stream_, queue, queue, &accepted_);
+  }
+
+ private:
+  base::Task<absl::Status> RunHandler() override {
+    RequestStreams& streams = service_->host().request_streams;
+    streams.Add(this);
+    absl::Status status = co_await std::get<RawBidiHandler>(method().handler)(context_, *this, *this);
+    streams.Remove(this);
+    co_return status;
+  }
+
+  bool StartRead(PendingRead& read) override {
+    // The read starts under the lock, so that a handler that is told to stop cannot have ended before.
+    base::MutexLock lock(read_mutex_);
+    if (stopped_) {
+      read.outcome = PendingRead::Outcome::kShutdown;
+      return false;
+    }
+    reading_ = &read;
+    Keep();
+    stream_.Read(&incoming_, &read_done_);
+    return true;
+  }
+  uint64_t max_message_bytes() const override { return service_->host().max_request_bytes; }
+
+  PendingRead* StopReading() override {
+    base::MutexLock lock(read_mutex_);
+    stopped_ = true;
+    PendingRead* const read = std::exchange(reading_, nullptr);
+    if (read != nullptr) read->outcome = PendingRead::Outcome::kShutdown;
+    return read;
+  }
+
+  void OnRead(bool ok) {
+    PendingRead* read = nullptr;
+    {
+      base::MutexLock lock(read_mutex_);
+      read = std::exchange(reading_, nullptr);
+    }
+    if (read != nullptr) {  // Otherwise the handler was told to stop and has gone on.
+      read->outcome = ok ? PendingRead::Outcome::kMessage : PendingRead::Outcome::kEnd;
+      if (ok) read->message.Swap(&incoming_);
+      read->waiting.resume();
+    }
     LetGo();
   }
 
-  grpc::ServerAsyncWriter<grpc::ByteBuffer> stream_;
-  Event written_{this, static_cast<void (Call::*)(bool)>(&StreamCall::OnWritten)};
-  std::optional<base::Promise<bool>> writing_;  // Of the write in flight.
+  void SendMessage(const grpc::ByteBuffer& message, grpc::WriteOptions options) override {
+    stream_.Write(message, options, &written_);
+  }
+  void SendEnd(const absl::Status& status) override { stream_.Finish(ToGrpcStatus(status), &finished_); }
+
+  grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
+  Event read_done_{this, static_cast<void (Call::*)(bool)>(&BidiCall::OnRead)};
+  grpc::ByteBuffer incoming_;  // Of the read in flight.
+  base::Mutex read_mutex_;
+  PendingRead* reading_ GUARDED_BY(read_mutex_) = nullptr;
+  bool stopped_ GUARDED_BY(read_mutex_) = false;
 };
+
+RpcMethod::RpcType KindOf(const Method& method) {
+  if (std::holds_alternative<RawUnaryHandler>(method.handler)) return RpcMethod::NORMAL_RPC;
+  if (std::holds_alternative<RawStreamHandler>(method.handler)) return RpcMethod::SERVER_STREAMING;
+  return RpcMethod::BIDI_STREAMING;
+}
 
 }  // namespace
 
+void RequestStreams::Add(Stream* stream) {
+  base::MutexLock lock(mutex_);
+  streams_.insert(stream);
+  if (stopped_) stream->StopReading();
+}
+
+void RequestStreams::Remove(Stream* stream) {
+  base::MutexLock lock(mutex_);
+  streams_.erase(stream);
+}
+
+void RequestStreams::Stop() {
+  std::vector<PendingRead*> reads;
+  {
+    base::MutexLock lock(mutex_);
+    stopped_ = true;
+    for (Stream* stream : streams_) {
+      PendingRead* const read = stream->StopReading();
+      if (read != nullptr) reads.push_back(read);
+    }
+  }
+  // Each belongs to a handler that waits for it, and so is still there.
+  for (PendingRead* read : reads) read->waiting.resume();
+}
+
 GrpcService::GrpcService(const rpc::Service& service, CallHost* host) : methods_(service.methods()), host_(host) {
   for (size_t index = 0; index < methods_.size(); ++index) {
-    const bool unary = std::holds_alternative<RawUnaryHandler>(methods_[index]->handler);
-    AddMethod(new grpc::internal::RpcServiceMethod(
-        methods_[index]->path.c_str(), unary ? RpcMethod::NORMAL_RPC : RpcMethod::SERVER_STREAMING, nullptr));
+    const Method& of = *methods_[index];
+    AddMethod(new grpc::internal::RpcServiceMethod(of.path.c_str(), KindOf(of), nullptr));
     MarkMethodRaw(static_cast<int>(index));
   }
 }
 
 void GrpcService::Accept(size_t index, grpc::ServerCompletionQueue* queue) {
   // The object owns itself from here on.
-  if (std::holds_alternative<RawUnaryHandler>(method(index).handler)) {
-    new UnaryCall(this, index, queue);
-  } else {
-    new StreamCall(this, index, queue);
+  switch (KindOf(method(index))) {
+    case RpcMethod::NORMAL_RPC:
+      new UnaryCall(this, index, queue);
+      break;
+    case RpcMethod::SERVER_STREAMING:
+      new StreamCall(this, index, queue);
+      break;
+    default:
+      new BidiCall(this, index, queue);
+      break;
   }
 }
 
@@ -134,12 +259,7 @@ absl::Status Call::Admit() {
     RETURN_IF_ERROR(host.admission.Enter());
     admitted_ = true;
   }
-  if (request_.Length() <= host.max_request_bytes) return absl::OkStatus();
-  return domain::TooLarge({.name = "request",
-                           .limit = host.max_request_bytes,
-                           .value = request_.Length(),
-                           .config_key = "limits.max_request_size"},
-                          "send less at once");
+  return CheckRequestSize(request_.Length(), host.max_request_bytes);
 }
 
 base::Task<void> Call::Run() {

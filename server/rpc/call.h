@@ -1,24 +1,25 @@
 // The completion-queue side of gRPC: the only file, with call.cc, that knows its tags and its order of operations.
 //
 // A Call is one object from the moment it waits for a caller until gRPC has nothing more to say about it; then it
-// deletes itself. It waits as an accepted-event; once a caller is there it is kept by three parties, each of which
-// lets go exactly once: the handler (until gRPC reports Finish as done), gRPC's notice that the call has ended, and a
-// write in flight. Operations may start on any thread, completions arrive on the thread that polls the queue.
+// deletes itself. It waits as an accepted-event; once a caller is there it is kept by four parties, each of which
+// lets go exactly once: the handler (until gRPC reports Finish as done), gRPC's notice that the call has ended, a write
+// in flight and a read in flight. Operations may start on any thread, completions arrive on the thread that polls the
+// queue.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "grpcpp/completion_queue.h"
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "server/base/future.h"
+#include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
@@ -26,12 +27,35 @@
 
 namespace persistd::rpc {
 
+// The running calls whose clients may go on sending, so that a shutdown can stop them. Thread-safe.
+class RequestStreams {
+ public:
+  class Stream {
+   public:
+    virtual ~Stream() = default;
+    // From now on no read waits. Returns the one that does, which the caller resumes.
+    virtual PendingRead* StopReading() = 0;
+  };
+
+  // Add stops it at once after Stop; it must not be reading yet.
+  void Add(Stream* stream);
+  void Remove(Stream* stream);
+  // Resumes handlers that wait for requests.
+  void Stop();
+
+ private:
+  base::Mutex mutex_;
+  absl::flat_hash_set<Stream*> streams_ GUARDED_BY(mutex_);
+  bool stopped_ GUARDED_BY(mutex_) = false;
+};
+
 // What all calls of a server share.
 struct CallHost {
   uint64_t max_request_bytes = 0;
   std::chrono::milliseconds default_deadline{};
   std::chrono::milliseconds default_stream_deadline{};
   Admission admission;
+  RequestStreams request_streams{};
 };
 
 // A service as gRPC knows it: methods that take and give bytes, and that are asked for one call at a time.
@@ -47,6 +71,7 @@ class GrpcService final : public grpc::Service {
   void Accept(size_t index, grpc::ServerCompletionQueue* queue);
 
   // What generated code uses.
+  using grpc::Service::RequestAsyncBidiStreaming;
   using grpc::Service::RequestAsyncServerStreaming;
   using grpc::Service::RequestAsyncUnary;
 
@@ -55,7 +80,7 @@ class GrpcService final : public grpc::Service {
   CallHost* const host_;
 };
 
-class Call : public RawWriter {
+class Call {
  public:
   // A pending operation; its address is gRPC's tag.
   struct Event {
@@ -66,9 +91,9 @@ class Call : public RawWriter {
 
  protected:
   Call(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue);
-  ~Call() override;
+  virtual ~Call();
 
-  // Calls the handler.
+  // Calls the handler, and sends what it has written.
   virtual base::Task<absl::Status> Handle() = 0;
   // The last operation; completes as finished_.
   virtual void SendEnd(const absl::Status& status) = 0;

@@ -12,6 +12,7 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "server/base/burst.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
 #include "server/rpc/connections.h"
@@ -121,9 +122,18 @@ void Server::Start() {
 }
 
 void Server::Poll(grpc::ServerCompletionQueue* queue) {
+  using Queue = grpc::CompletionQueue;
   void* tag = nullptr;
   bool ok = false;
-  while (queue->Next(&tag, &ok)) static_cast<Call::Event*>(tag)->Complete(ok);
+  while (queue->Next(&tag, &ok)) {
+    base::Burst::Begin();
+    int things = 0;
+    do {
+      static_cast<Call::Event*>(tag)->Complete(ok);
+    } while (++things < base::Burst::kMaxThings &&
+             queue->AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC)) == Queue::GOT_EVENT);
+    base::Burst::End();
+  }
 }
 
 void Server::ShutdownGrpc(milliseconds flush_time) {
@@ -144,6 +154,7 @@ void Server::Shutdown(milliseconds grace, const std::function<void()>& cut_off) 
   const base::SteadyTime deadline = std::chrono::steady_clock::now() + grace;
   health_.Shutdown();
   host_.admission.Close();
+  host_.request_streams.Stop();
   bool idle = host_.admission.WaitUntilIdle(deadline);
   if (!idle && cut_off) {
     cut_off();

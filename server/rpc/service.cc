@@ -29,6 +29,27 @@ absl::Status ParseMessage(grpc::ByteBuffer& bytes, google::protobuf::Message& me
                                            "; texts must be valid UTF-8, and nesting at most 100 messages deep"));
 }
 
+absl::Status CheckRequestSize(uint64_t bytes, uint64_t limit) {
+  if (bytes <= limit) return absl::OkStatus();
+  return domain::TooLarge({.name = "request", .limit = limit, .value = bytes, .config_key = "limits.max_request_size"},
+                          "send less at once");
+}
+
+absl::StatusOr<bool> ReceiveMessage(PendingRead& read, google::protobuf::Message& message) {
+  switch (read.outcome) {
+    case PendingRead::Outcome::kEnd:
+      return false;
+    case PendingRead::Outcome::kShutdown:
+      return domain::ShuttingDown();
+    case PendingRead::Outcome::kMessage:
+      break;
+  }
+  const uint64_t bytes = read.message.Length();
+  RETURN_IF_ERROR(ParseMessage(read.message, message));
+  RETURN_IF_ERROR(CheckRequestSize(bytes, read.reader->max_message_bytes()));
+  return true;
+}
+
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::ByteBuffer bytes;
   {
@@ -47,7 +68,8 @@ void Service::CheckMethod(const Signature& signature) const {
   const std::string full_name = absl::StrCat(name_, ".", signature.method);
   const google::protobuf::MethodDescriptor* method = service->FindMethodByName(std::string(signature.method));
   if (method == nullptr) Die("the service has no such method", full_name);
-  if (method->client_streaming() || method->server_streaming() != signature.server_streaming) {
+  if (method->client_streaming() != signature.client_streaming ||
+      method->server_streaming() != signature.server_streaming) {
     Die("the method is of another kind", full_name);
   }
   if (method->input_type() != signature.request || method->output_type() != signature.response) {
@@ -55,8 +77,7 @@ void Service::CheckMethod(const Signature& signature) const {
   }
 }
 
-void Service::Add(absl::string_view method, std::variant<RawUnaryHandler, RawStreamHandler> handler,
-                  MethodOptions options) {
+void Service::Add(absl::string_view method, RawHandler handler, MethodOptions options) {
   std::string path = absl::StrCat("/", name_, "/", method);
   for (const auto& other : methods_) {
     if (other->path == path) Die("the method has a handler already", path);
