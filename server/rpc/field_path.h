@@ -11,13 +11,16 @@ namespace persistd::rpc {
 
 class FieldPath {
  public:
+  // Of the request itself: its children begin the path.
+  FieldPath() = default;
   explicit FieldPath(absl::string_view name) : name_(name) {}
 
   FieldPath Child(absl::string_view name) const { return FieldPath(this, name, kNoIndex); }
   FieldPath At(int index) const { return FieldPath(parent_, name_, index); }
 
   std::string ToString() const {
-    std::string text = parent_ == nullptr ? std::string(name_) : absl::StrCat(parent_->ToString(), ".", name_);
+    std::string text = parent_ == nullptr ? std::string() : parent_->ToString();
+    absl::StrAppend(&text, text.empty() ? "" : ".", name_);
     if (index_ != kNoIndex) absl::StrAppend(&text, "[", index_, "]");
     return text;
   }

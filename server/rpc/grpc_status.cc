@@ -34,21 +34,26 @@ absl::Status Undetailed(const absl::Status& status) {
 
 }  // namespace
 
-grpc::Status ToGrpcStatus(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  // Both libraries number their codes alike.
-  const auto code = static_cast<grpc::StatusCode>(status.raw_code());
-  const std::string message = Shorten(status.message());
-  if (status.code() == absl::StatusCode::kCancelled) return {code, message};
-  const std::optional<pb::ErrorDetail> detail = domain::GetErrorDetail(status);
-  if (!detail.has_value()) return ToGrpcStatus(Undetailed(status));
+pb::Status ToWireStatus(const absl::Status& status) {
   pb::Status wire;
-  wire.set_code(code);
-  wire.set_message(message);
+  // Both libraries number their codes alike.
+  wire.set_code(status.raw_code());
+  wire.set_message(Shorten(status.message()));
+  if (status.code() == absl::StatusCode::kCancelled) return wire;
+  const std::optional<pb::ErrorDetail> detail = domain::GetErrorDetail(status);
+  if (!detail.has_value()) return ToWireStatus(Undetailed(status));
   google::protobuf::Any& any = *wire.add_details();
   any.set_type_url(std::string(domain::kErrorDetailUrl));
   any.set_value(detail->SerializeAsString());
-  return {code, message, wire.SerializeAsString()};
+  return wire;
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const pb::Status wire = ToWireStatus(status);
+  const auto code = static_cast<grpc::StatusCode>(wire.code());
+  if (wire.details().empty()) return {code, wire.message()};
+  return {code, wire.message(), wire.SerializeAsString()};
 }
 
 }  // namespace persistd::rpc

@@ -1,8 +1,11 @@
 #include "server/rpc/request_mapping.h"
 
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "server/base/status_macros.h"
 #include "server/base/uuid.h"
@@ -18,6 +21,10 @@ namespace pb = cim::persistence::v1;
 
 constexpr char kJson[] = "application/json";
 constexpr char kBytes[] = "application/octet-stream";
+
+// Of one SaveAll.
+constexpr int kMaxSaves = 100;
+constexpr int kMaxChecks = 100;
 
 // The limit on one payload.
 struct PayloadLimit {
@@ -107,11 +114,11 @@ absl::StatusOr<repository::SaveEvent> ToSaveEvent(const pb::NewEvent& event, con
 }
 
 absl::Status AddEvents(const pb::SaveRequest& request, const RequestLimits& limits, SaveContext defaults,
-                       repository::SaveCommand& command) {
-  const FieldPath events("events");
-  if (request.events().empty()) return domain::InvalidField("events", "must hold 1 to 1000 events");
+                       const FieldPath& root, repository::SaveCommand& command) {
+  const FieldPath events = root.Child("events");
+  if (request.events().empty()) return domain::InvalidField(events.ToString(), "must hold 1 to 1000 events");
   if (request.events_size() > domain::kMaxEventsPerSave) {
-    return domain::TooLarge({.name = "events",
+    return domain::TooLarge({.name = events.ToString(),
                              .limit = domain::kMaxEventsPerSave,
                              .value = static_cast<uint64_t>(request.events_size()),
                              .config_key = {}},
@@ -132,118 +139,173 @@ absl::Status AddEvents(const pb::SaveRequest& request, const RequestLimits& limi
   return absl::OkStatus();
 }
 
-absl::StatusOr<repository::Expectation> ToExpectation(const pb::SaveRequest& request) {
+// Of a save or a check.
+template <typename Request>
+absl::StatusOr<repository::Expectation> ToExpectation(const Request& request, const FieldPath& root) {
   using Kind = repository::Expectation::Kind;
   switch (request.expectation_case()) {
-    case pb::SaveRequest::kExpectedVersion:
+    case Request::kExpectedVersion:
       return repository::Expectation{.kind = Kind::kExact, .version = request.expected_version()};
-    case pb::SaveRequest::kMustExist:
+    case Request::kMustExist:
       if (request.must_exist()) return repository::Expectation{.kind = Kind::kMustExist};
-      return domain::InvalidField("must_exist",
+      return domain::InvalidField(root.Child("must_exist").ToString(),
                                   "must be true; leave it out to allow any version, or set expected_version to 0 "
                                   "where the aggregate must not exist");
-    case pb::SaveRequest::EXPECTATION_NOT_SET:
+    case Request::EXPECTATION_NOT_SET:
       break;
   }
   return repository::Expectation{};
 }
 
-absl::Status AddState(const pb::SaveRequest& request, const RequestLimits& limits, repository::SaveCommand& command) {
-  RETURN_IF_ERROR(CheckSchemaVersion(request.state_schema_version(), FieldPath("state_schema_version")));
+// request: has a `state` and its schema version.
+template <typename Request>
+absl::StatusOr<std::optional<repository::NewState>> ToState(const Request& request, const RequestLimits& limits,
+                                                            const FieldPath& root) {
+  const FieldPath version = root.Child("state_schema_version");
+  RETURN_IF_ERROR(CheckSchemaVersion(request.state_schema_version(), version));
   if (!request.has_state()) {
-    if (request.state_schema_version() == 0) return absl::OkStatus();
-    return domain::InvalidField("state_schema_version", "must be left out where there is no state");
+    if (request.state_schema_version() == 0) return std::nullopt;
+    return domain::InvalidField(version.ToString(), "must be left out where there is no state");
   }
   const PayloadLimit limit{.bytes = limits.max_state_bytes,
                            .config_key = "limits.max_state_size",
                            .advice = "keep the state smaller, or split the aggregate"};
-  ASSIGN_OR_RETURN(domain::Payload payload, ToPayload(request.state(), FieldPath("state"), limit));
-  command.state = repository::NewState{.schema_version = SchemaVersionOr1(request.state_schema_version()),
-                                       .payload = std::move(payload)};
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(domain::Payload payload, ToPayload(request.state(), root.Child("state"), limit));
+  return repository::NewState{.schema_version = SchemaVersionOr1(request.state_schema_version()),
+                              .payload = std::move(payload)};
 }
 
-absl::Status AddOptions(const pb::SaveOptions& options, repository::SaveCommand& command) {
-  const FieldPath path("options");
+absl::Status AddOptions(const pb::SaveOptions& options, const FieldPath& path, repository::SaveCommand& command) {
   RETURN_IF_ERROR(CheckTags(options.tags(), path.Child("tags")));
   ASSIGN_OR_RETURN(domain::CustomMetadata metadata, ToCustom(options.metadata(), path.Child("metadata")));
   if (options.clear_tags() && !options.tags().empty()) {
-    return domain::InvalidField("options.clear_tags", "must be left out where options.tags gives new ones");
+    return domain::InvalidField(path.Child("clear_tags").ToString(),
+                                "must be left out where options.tags gives new ones");
   }
   if (options.clear_metadata() && !metadata.empty()) {
-    return domain::InvalidField("options.clear_metadata", "must be left out where options.metadata gives new entries");
+    return domain::InvalidField(path.Child("clear_metadata").ToString(),
+                                "must be left out where options.metadata gives new entries");
   }
   if (options.clear_tags() || !options.tags().empty()) {
     command.tags.emplace(options.tags().begin(), options.tags().end());
   }
   if (options.clear_metadata() || !metadata.empty()) command.metadata = std::move(metadata);
+  command.create_snapshot = options.create_snapshot();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ToRequestId(const std::string& id) {
+  if (!id.empty()) RETURN_IF_ERROR(CheckId(id, FieldPath("request_id")));
+  return id;
+}
+
+// Refuses an aggregate that is there twice, and what does not fit into one commit.
+absl::Status CheckSaveAll(const repository::SaveAllCommand& command) {
+  std::set<domain::AggregateRef> seen;
+  for (size_t i = 0; i < command.saves.size(); ++i) {
+    if (seen.insert(command.saves[i].ref).second) continue;
+    return domain::InvalidField(absl::StrCat("saves[", i, "].ref"),
+                                "is the aggregate of an earlier save; give its events in one");
+  }
+  for (size_t i = 0; i < command.checks.size(); ++i) {
+    if (seen.insert(command.checks[i].ref).second) continue;
+    return domain::InvalidField(absl::StrCat("checks[", i, "].ref"),
+                                "is an aggregate of a save or of an earlier check; a save has an expectation itself");
+  }
+  size_t total = command.checks.size();
+  for (const repository::SaveCommand& save : command.saves) total += save.events.size();
+  if (total <= domain::kMaxEventsPerSave) return absl::OkStatus();
+  return domain::TooLarge(
+      {.name = "events and checks of one commit", .limit = domain::kMaxEventsPerSave, .value = total, .config_key = {}},
+      "save in several calls");
+}
+
+absl::Status CheckCount(absl::string_view name, int count, int most) {
+  if (count <= most) return absl::OkStatus();
+  return domain::TooLarge({.name = std::string(name),
+                           .limit = static_cast<uint64_t>(most),
+                           .value = static_cast<uint64_t>(count),
+                           .config_key = {}},
+                          "save in several calls");
 }
 
 }  // namespace
 
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::SaveRequest& request, const RequestLimits& limits,
-                                                      const SaveContext& context) {
+                                                      const SaveContext& context, const FieldPath& path) {
   repository::SaveCommand command;
-  ASSIGN_OR_RETURN(command.ref, ToRef(request.ref()));
-  ASSIGN_OR_RETURN(command.expectation, ToExpectation(request));
-  RETURN_IF_ERROR(AddEvents(request, limits, context, command));
-  RETURN_IF_ERROR(AddState(request, limits, command));
-  RETURN_IF_ERROR(AddOptions(request.options(), command));
-  if (!request.request_id().empty()) RETURN_IF_ERROR(CheckId(request.request_id(), FieldPath("request_id")));
-  command.request_id = request.request_id();
+  ASSIGN_OR_RETURN(command.ref, ToRef(request.ref(), path.Child("ref")));
+  ASSIGN_OR_RETURN(command.expectation, ToExpectation(request, path));
+  RETURN_IF_ERROR(AddEvents(request, limits, context, path, command));
+  ASSIGN_OR_RETURN(command.state, ToState(request, limits, path));
+  RETURN_IF_ERROR(AddOptions(request.options(), path.Child("options"), command));
+  ASSIGN_OR_RETURN(command.request_id, ToRequestId(request.request_id()));
   return command;
 }
 
-absl::StatusOr<repository::LoadCommand> ToLoadCommand(const pb::LoadRequest& request) {
-  repository::LoadCommand query;
-  ASSIGN_OR_RETURN(query.ref, ToRef(request.ref()));
-  RETURN_IF_ERROR(CheckView(request.payload_view()));
-  const FieldPath options("options");
-  RETURN_IF_ERROR(CheckConsistency(request.options().consistency(), options.Child("consistency")));
-  if (request.options().consistency() == pb::CONSISTENCY_CACHED) query.consistency = repository::Consistency::kCached;
-  return query;
-}
-
-absl::StatusOr<repository::LoadCommand> ToLoadCommand(const pb::GetAtVersionRequest& request) {
-  repository::LoadCommand query;
-  ASSIGN_OR_RETURN(query.ref, ToRef(request.ref()));
-  RETURN_IF_ERROR(CheckView(request.payload_view()));
-  if (request.has_as_of()) {
-    ASSIGN_OR_RETURN(query.at, ToWallTime(request.as_of(), FieldPath("as_of")));
-    return query;
-  }
-  if (!request.has_version()) return domain::InvalidField("version", "must be set, or `as_of` instead of it");
-  if (request.version() == 0) return domain::InvalidField("version", "must be at least 1");
-  query.at = request.version();
-  return query;
-}
-
-absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const pb::GetHistoryRequest& request) {
-  repository::HistoryQuery query;
-  ASSIGN_OR_RETURN(query.ref, ToRef(request.ref()));
-  RETURN_IF_ERROR(CheckView(request.payload_view()));
-  if (request.has_to_version()) {
-    if (request.to_version() < request.from_version()) {
-      return domain::InvalidField("to_version", "must not be less than from_version");
+absl::StatusOr<repository::SaveAllCommand> ToSaveAllCommand(const pb::SaveAllRequest& request,
+                                                            const RequestLimits& limits, const SaveContext& context) {
+  if (request.saves().empty()) return domain::InvalidField("saves", "must hold 1 to 100 saves");
+  RETURN_IF_ERROR(CheckCount("saves", request.saves_size(), kMaxSaves));
+  RETURN_IF_ERROR(CheckCount("checks", request.checks_size(), kMaxChecks));
+  repository::SaveAllCommand command;
+  const FieldPath saves("saves");
+  for (int i = 0; i < request.saves_size(); ++i) {
+    const FieldPath path = saves.At(i);
+    if (!request.saves(i).request_id().empty()) {
+      return domain::InvalidField(path.Child("request_id").ToString(),
+                                  "must be left out; request_id beside `saves` names the whole commit");
     }
-    query.to_version = request.to_version();
+    ASSIGN_OR_RETURN(repository::SaveCommand save, ToSaveCommand(request.saves(i), limits, context, path));
+    command.saves.push_back(std::move(save));
   }
-  if (request.event_types_size() > kMaxEventTypes) {
-    return domain::TooLarge({.name = "event_types",
-                             .limit = kMaxEventTypes,
-                             .value = static_cast<uint64_t>(request.event_types_size()),
-                             .config_key = {}},
-                            "name fewer types, or none for all");
+  const FieldPath checks("checks");
+  for (int i = 0; i < request.checks_size(); ++i) {
+    const FieldPath path = checks.At(i);
+    repository::Check check;
+    ASSIGN_OR_RETURN(check.ref, ToRef(request.checks(i).ref(), path.Child("ref")));
+    ASSIGN_OR_RETURN(check.expectation, ToExpectation(request.checks(i), path));
+    if (check.expectation.kind == repository::Expectation::Kind::kAny) {
+      return domain::InvalidField(path.Child("expected_version").ToString(), "must be set, or `must_exist`");
+    }
+    command.checks.push_back(std::move(check));
   }
-  const FieldPath types("event_types");
-  for (int i = 0; i < request.event_types_size(); ++i) {
-    RETURN_IF_ERROR(CheckTypeFilter(request.event_types(i), types.At(i)));
+  RETURN_IF_ERROR(CheckSaveAll(command));
+  ASSIGN_OR_RETURN(command.request_id, ToRequestId(request.request_id()));
+  return command;
+}
+
+absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::DeleteAggregateRequest& request,
+                                                      const SaveContext& context) {
+  using Kind = repository::Expectation::Kind;
+  repository::SaveCommand command;
+  command.tombstone = true;
+  ASSIGN_OR_RETURN(command.ref, ToRef(request.ref()));
+  command.expectation.kind = Kind::kMustExist;
+  if (request.has_expected_version()) {
+    if (request.expected_version() == 0) {
+      return domain::InvalidField("expected_version", "must be at least 1: only what exists can be deleted");
+    }
+    command.expectation = {.kind = Kind::kExact, .version = request.expected_version()};
   }
-  query.types.assign(request.event_types().begin(), request.event_types().end());
-  query.from_version = request.from_version();
-  query.reverse = request.reverse();
-  return query;
+  const std::string traceparent = IsTraceparent(context.traceparent) ? context.traceparent : std::string();
+  repository::SaveEvent tombstone;
+  tombstone.event.event_id = base::NewUuidV7(context.now);
+  tombstone.event.type = std::string(domain::kDeletedType);
+  tombstone.event.time = context.now;
+  ASSIGN_OR_RETURN(tombstone.event.metadata, ToEventMetadata(request.metadata(), FieldPath("metadata"), traceparent));
+  command.events.push_back(std::move(tombstone));
+  ASSIGN_OR_RETURN(command.request_id, ToRequestId(request.request_id()));
+  return command;
+}
+
+absl::StatusOr<repository::SnapshotCommand> ToSnapshotCommand(const pb::CreateSnapshotRequest& request,
+                                                              const RequestLimits& limits) {
+  repository::SnapshotCommand command;
+  ASSIGN_OR_RETURN(command.ref, ToRef(request.ref()));
+  command.version = request.version();
+  ASSIGN_OR_RETURN(command.state, ToState(request, limits, FieldPath()));
+  return command;
 }
 
 }  // namespace persistd::rpc

@@ -10,7 +10,9 @@
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "server/base/clock.h"
 #include "server/domain/aggregate_ref.h"
+#include "server/index/aggregate_list.h"
 #include "server/repository/repository.h"
+#include "server/rpc/field_path.h"
 
 namespace persistd::rpc {
 
@@ -25,12 +27,24 @@ struct SaveContext {
   std::string traceparent;  // From the call's metadata; ignored when it is not one.
 };
 
+// path: of the request inside another one.
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::SaveRequest& request,
-                                                      const RequestLimits& limits, const SaveContext& context);
+                                                      const RequestLimits& limits, const SaveContext& context,
+                                                      const FieldPath& path = FieldPath());
+absl::StatusOr<repository::SaveAllCommand> ToSaveAllCommand(const cim::persistence::v1::SaveAllRequest& request,
+                                                            const RequestLimits& limits, const SaveContext& context);
+// A save of the tombstone.
+absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::DeleteAggregateRequest& request,
+                                                      const SaveContext& context);
+absl::StatusOr<repository::SnapshotCommand> ToSnapshotCommand(
+    const cim::persistence::v1::CreateSnapshotRequest& request, const RequestLimits& limits);
 
 absl::StatusOr<repository::LoadCommand> ToLoadCommand(const cim::persistence::v1::LoadRequest& request);
 absl::StatusOr<repository::LoadCommand> ToLoadCommand(const cim::persistence::v1::GetAtVersionRequest& request);
 
 absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const cim::persistence::v1::GetHistoryRequest& request);
+
+// What only the index can judge (the filter, the order, the page token) it judges itself.
+absl::StatusOr<index::ListQuery> ToListQuery(const cim::persistence::v1::ListAggregatesRequest& request);
 
 }  // namespace persistd::rpc

@@ -1,6 +1,8 @@
 #include "server/rpc/request_validation.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -37,10 +39,16 @@ bool AllZero(absl::string_view text) { return text.find_first_not_of('0') == abs
 
 }  // namespace
 
-absl::StatusOr<domain::AggregateRef> ToRef(const pb::AggregateRef& ref) {
+absl::StatusOr<domain::AggregateRef> ToRef(const pb::AggregateRef& ref, const FieldPath& path) {
   domain::AggregateRef result{.context = ref.context(), .aggregate = ref.aggregate(), .entity_id = ref.entity_id()};
-  RETURN_IF_ERROR(domain::ValidateRef(result, "ref."));
+  RETURN_IF_ERROR(domain::ValidateRef(result, absl::StrCat(path.ToString(), ".")));
   return result;
+}
+
+absl::StatusOr<domain::Position> ToPosition(const pb::Position& position, const FieldPath& path) {
+  std::optional<domain::Position> parsed = domain::Position::Parse(position.token());
+  if (parsed.has_value() && !parsed->streams().empty()) return *std::move(parsed);
+  return Invalid(path.Child("token"), "must be the token of a position that persistd returned");
 }
 
 absl::Status CheckType(absl::string_view type, const FieldPath& path) {
@@ -134,7 +142,7 @@ absl::Status CheckView(pb::PayloadView view) {
 
 absl::Status CheckConsistency(pb::Consistency consistency, const FieldPath& path) {
   if (pb::Consistency_IsValid(consistency)) return absl::OkStatus();
-  return Invalid(path, "must be CONSISTENCY_STRONG or CONSISTENCY_CACHED");
+  return Invalid(path, "must be CONSISTENCY_STRONG, CONSISTENCY_CACHED or CONSISTENCY_AT_LEAST");
 }
 
 bool IsTraceparent(absl::string_view text) {

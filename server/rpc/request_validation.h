@@ -17,6 +17,7 @@
 #include "server/base/clock.h"
 #include "server/domain/aggregate_ref.h"
 #include "server/domain/event.h"
+#include "server/domain/position.h"
 #include "server/rpc/field_path.h"
 
 namespace persistd::rpc {
@@ -24,7 +25,10 @@ namespace persistd::rpc {
 // What one request may name in GetHistoryRequest.event_types.
 inline constexpr int kMaxEventTypes = 100;
 
-absl::StatusOr<domain::AggregateRef> ToRef(const cim::persistence::v1::AggregateRef& ref);
+absl::StatusOr<domain::AggregateRef> ToRef(const cim::persistence::v1::AggregateRef& ref,
+                                           const FieldPath& path = FieldPath("ref"));
+// One that a save returned, not empty.
+absl::StatusOr<domain::Position> ToPosition(const cim::persistence::v1::Position& position, const FieldPath& path);
 
 // An event type that callers may give.
 absl::Status CheckType(absl::string_view type, const FieldPath& path);

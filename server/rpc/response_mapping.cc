@@ -26,6 +26,13 @@ void Fill(base::WallTime time, google::protobuf::Timestamp& message) {
 
 void Fill(const domain::Position& position, pb::Position& message) { message.set_token(position.ToToken()); }
 
+void Fill(const repository::SavedEvent& event, pb::SavedEvent& message) {
+  message.set_version(event.version);
+  message.set_event_id(event.event_id);
+  message.set_cid(event.cid);
+  Fill(event.position, *message.mutable_position());
+}
+
 void Fill(domain::EventMetadata metadata, pb::EventMetadata& message) {
   message.set_correlation_id(std::move(metadata.correlation_id));
   message.set_causation_id(std::move(metadata.causation_id));
@@ -76,18 +83,13 @@ void ToProto(const repository::AggregateInfo& info, pb::AggregateMetadata& messa
   message.set_subject(domain::EventFilter(info.ref));
   message.mutable_tags()->Assign(info.tags.begin(), info.tags.end());
   message.mutable_metadata()->insert(info.metadata.begin(), info.metadata.end());
+  message.set_deleted(info.deleted);
   Fill(info.position, *message.mutable_position());
 }
 
 void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, pb::SaveResponse& message) {
   ToProto(result.info, *message.mutable_metadata());
-  for (const repository::SavedEvent& event : result.events) {
-    pb::SavedEvent& saved = *message.add_events();
-    saved.set_version(event.version);
-    saved.set_event_id(event.event_id);
-    saved.set_cid(event.cid);
-    Fill(event.position, *saved.mutable_position());
-  }
+  for (const repository::SavedEvent& event : result.events) Fill(event, *message.add_events());
   message.mutable_durability()->set_replicas(static_cast<uint32_t>(result.replicas));
   message.mutable_durability()->set_fsync(fsync);
   message.set_state_result(ToProtoEnum(result.state));
@@ -95,11 +97,47 @@ void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, 
   message.set_commit_id(result.commit_id);
 }
 
+void ToProto(const repository::SaveAllResult& result, const std::function<pb::Durability::Fsync(int replicas)>& fsync,
+             pb::SaveAllResponse& message) {
+  for (const repository::SaveResult& save : result.results) {
+    ToProto(save, fsync(save.replicas), *message.add_results());
+  }
+  message.set_deduplicated(result.deduplicated);
+  message.set_commit_id(result.commit_id);
+}
+
+void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, pb::DeleteAggregateResponse& message) {
+  ToProto(result.info, *message.mutable_metadata());
+  if (!result.events.empty()) Fill(result.events.back(), *message.mutable_event());
+  message.mutable_durability()->set_replicas(static_cast<uint32_t>(result.replicas));
+  message.mutable_durability()->set_fsync(fsync);
+  message.set_deduplicated(result.deduplicated);
+  message.set_commit_id(result.commit_id);
+}
+
+void ToProto(const repository::SnapshotInfo& info, pb::Snapshot& message) {
+  Fill(info.ref, *message.mutable_ref());
+  message.set_version(info.version);
+  message.set_schema_version(info.schema_version);
+  message.set_content_type(info.content_type);
+  message.set_size(info.size);
+  message.set_cid(info.cid);
+  Fill(info.created, *message.mutable_create_time());
+}
+
+void ToProto(const index::ListPage& page, pb::ListAggregatesResponse& message) {
+  for (const repository::AggregateInfo& info : page.aggregates) ToProto(info, *message.add_aggregates());
+  message.set_next_page_token(page.next_page_token);
+  Fill(page.position, *message.mutable_position());
+}
+
 void ToProto(repository::LoadResult result, pb::PayloadView view, pb::LoadResponse& message) {
   ToProto(result.info, *message.mutable_metadata());
   if (result.state.has_value()) Fill(*std::move(result.state), view, *message.mutable_state());
   message.mutable_events()->Reserve(static_cast<int>(result.events.size()));
   for (repository::Event& event : result.events) ToProto(std::move(event), view, *message.add_events());
+  message.set_folded(result.folded);
+  message.set_snapshot_version(result.snapshot_version);
 }
 
 void ToProto(repository::Event stored, pb::PayloadView view, pb::RecordedEvent& message) {

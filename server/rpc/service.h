@@ -127,16 +127,23 @@ class StreamReader {
   explicit StreamReader(RawReader* raw) : raw_(raw) {}
 
   struct Pending : PendingRead {
-    Pending(RawReader* from, Request* to) : PendingRead(from), into(to) {}
-    absl::StatusOr<bool> await_resume() { return ReceiveMessage(*this, *into); }
+    Pending(StreamReader* from, Request* to) : PendingRead(from->raw_), stream(from), into(to) {}
+    absl::StatusOr<bool> await_resume() {
+      stream->last_bytes_ = message.Length();
+      return ReceiveMessage(*this, *into);
+    }
+    StreamReader* const stream;
     Request* const into;
   };
   // The next request, whose memory is used again; false: there are no more. TOO_LARGE: `into` holds it all the same, so
   // that an answer can name it, and the stream goes on. After any other error read no more and end with it.
-  Pending Next(Request& into) { return Pending(raw_, &into); }
+  Pending Next(Request& into) { return Pending(this, &into); }
+  // The size of the request that was read last.
+  uint64_t last_bytes() const { return last_bytes_; }
 
  private:
   RawReader* const raw_;
+  uint64_t last_bytes_ = 0;
 };
 
 template <typename Request, typename Response>

@@ -12,9 +12,13 @@ namespace persistd::testing {
 
 class FakeRepository final : public repository::Repository {
  public:
+  using SaveAnswer = absl::StatusOr<repository::SaveResult>;
   using LoadAnswer = absl::StatusOr<repository::LoadResult>;
 
   std::function<absl::StatusOr<repository::SaveResult>(repository::SaveCommand, base::SteadyTime)> on_save;
+  // Instead of on_save and on_load, for answers that come later.
+  std::function<base::Task<SaveAnswer>(repository::SaveCommand, base::SteadyTime)> on_slow_save;
+  std::function<base::Task<LoadAnswer>(repository::LoadCommand, base::SteadyTime)> on_slow_load;
   std::function<absl::StatusOr<repository::SaveAllResult>(repository::SaveAllCommand, base::SteadyTime)> on_save_all;
   std::function<LoadAnswer(repository::LoadCommand, base::SteadyTime)> on_load;
   std::function<absl::StatusOr<repository::AggregateInfo>(domain::AggregateRef)> on_info;
@@ -25,6 +29,7 @@ class FakeRepository final : public repository::Repository {
 
   base::Task<absl::StatusOr<repository::SaveResult>> Save(repository::SaveCommand command,
                                                           base::SteadyTime deadline) override {
+    if (on_slow_save) co_return co_await on_slow_save(std::move(command), deadline);
     if (!on_save) co_return Unexpected();
     co_return on_save(std::move(command), deadline);
   }
@@ -34,6 +39,7 @@ class FakeRepository final : public repository::Repository {
     co_return on_save_all(std::move(command), deadline);
   }
   base::Task<LoadAnswer> Load(repository::LoadCommand command, base::SteadyTime deadline) override {
+    if (on_slow_load) co_return co_await on_slow_load(std::move(command), deadline);
     if (!on_load) co_return Unexpected();
     co_return on_load(std::move(command), deadline);
   }

@@ -39,6 +39,14 @@ const std::map<pb::ErrorReason, absl::Status>& Samples() {
       {pb::ERROR_REASON_SHUTTING_DOWN, domain::ShuttingDown()},
       {pb::ERROR_REASON_CORRUPT_DATA, domain::CorruptData("S", 1, "gone")},
       {pb::ERROR_REASON_INTERNAL, domain::Internal("a defect")},
+      {pb::ERROR_REASON_AGGREGATE_DELETED, domain::AggregateDeleted(kRef, 3)},
+      {pb::ERROR_REASON_SNAPSHOT_NOT_FOUND, domain::SnapshotNotFound(kRef, 3)},
+      {pb::ERROR_REASON_NO_STATE, domain::NoState(kRef, 3)},
+      {pb::ERROR_REASON_TRANSFORM_FAILED, domain::TransformFailed(kRef, "a program failed")},
+      {pb::ERROR_REASON_INDEX_NOT_READY, domain::IndexNotReady("being built")},
+      {pb::ERROR_REASON_POSITION_NOT_REACHED, domain::PositionNotReached(kRef, "S:1:2")},
+      {pb::ERROR_REASON_TYPE_EXISTS, domain::TypeExists("sales", "order", "other replicas")},
+      {pb::ERROR_REASON_TYPE_NOT_FOUND, domain::TypeNotFound("sales", "order")},
   };
   return samples;
 }
@@ -86,6 +94,18 @@ TEST_CASE("Every error reason gets the gRPC code that its comment names") {
     REQUIRE(detail.has_value());
     CHECK(detail->reason() == reason);
   }
+}
+
+TEST_CASE("An error inside an answer is the one that a failed call carries") {
+  for (const auto& [reason, sample] : Samples()) {
+    pb::Status trailer;
+    REQUIRE(trailer.ParseFromString(ToGrpcStatus(sample).error_details()));
+    CHECK(ToWireStatus(sample).SerializeAsString() == trailer.SerializeAsString());
+  }
+  CHECK(ToWireStatus(absl::CancelledError("gone")).code() == grpc::StatusCode::CANCELLED);
+  const pb::Status defect = ToWireStatus(absl::UnknownError("secret"));
+  CHECK(defect.code() == grpc::StatusCode::INTERNAL);
+  CHECK(defect.SerializeAsString().find("secret") == std::string::npos);
 }
 
 TEST_CASE("OK is OK") { CHECK(ToGrpcStatus(absl::OkStatus()).ok()); }
