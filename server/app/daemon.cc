@@ -22,7 +22,9 @@ constexpr int kDurableReplicas = 3;
 // A daemon that was just killed needs a moment until the system has closed its files.
 constexpr std::chrono::seconds kLockPatience{2};
 
-constexpr const char* kFeatures[] = {"save", "load", "history", "get_at_version", "get_metadata", "idempotent_save"};
+constexpr const char* kFeatures[] = {
+    "save",     "load",        "history",    "get_at_version", "get_metadata", "idempotent_save",
+    "save_all", "save_stream", "batch_load", "delete"};
 
 }  // namespace
 
@@ -53,6 +55,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
       self->repository_.get(),
       rpc::AggregateService::Options{.limits = RequestLimitsOf(self->config_.limits),
                                      .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
+                                     .item_deadline = self->config_.server.default_deadline,
+                                     .max_stream_saves = self->config_.commit.max_stream_saves,
                                      .clock = clock});
   daemon->admin_ = std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); });
   return daemon;

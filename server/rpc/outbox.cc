@@ -56,6 +56,7 @@ void Outbox::OnWritten(bool ok) {
     if (!ok) Break();
     TakeNext(next);
     admitted = TakeAdmitted();
+    if (!next.there) TakeNext(next);  // The queue was empty, for the last message alone had filled it.
     drained = TakeDrained();
   }
   if (next.there) transport_->StartWrite(next.message, next.more);
