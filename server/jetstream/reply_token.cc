@@ -42,12 +42,16 @@ std::optional<Delivery> ParseDelivery(absl::string_view reply) {
   if (count < at + kPlainParts) return std::nullopt;
   const std::optional<uint64_t> stream_sequence = Number(parts[at + 3]);
   const std::optional<uint64_t> consumer_sequence = Number(parts[at + 4]);
+  const std::optional<uint64_t> time_ns = Number(parts[at + 5]);
   const std::optional<uint64_t> pending = Number(parts[at + 6]);
-  if (!stream_sequence.has_value() || !consumer_sequence.has_value() || !pending.has_value()) return std::nullopt;
+  if (!stream_sequence.has_value() || !consumer_sequence.has_value() || !time_ns.has_value() || !pending.has_value()) {
+    return std::nullopt;
+  }
   return Delivery{.stream = parts[at],
                   .consumer = parts[at + 1],
                   .stream_sequence = *stream_sequence,
                   .consumer_sequence = *consumer_sequence,
+                  .time_ns = *time_ns,
                   .pending = *pending};
 }
 

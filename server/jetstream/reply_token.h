@@ -26,6 +26,7 @@ struct Delivery {
   absl::string_view consumer;
   uint64_t stream_sequence = 0;
   uint64_t consumer_sequence = 0;  // Counts what this consumer delivers, from 1, without holes.
+  uint64_t time_ns = 0;            // When the stream stored it.
   uint64_t pending = 0;            // Messages that it has still to deliver.
 };
 // From the reply subject of a message, whose text it refers to. Both forms that servers use are understood:

@@ -35,6 +35,7 @@ TEST_CASE("What a consumer tells is read in both forms, and nothing else is", "[
     CHECK(delivery->consumer == "c-1");
     CHECK(delivery->stream_sequence == 20);
     CHECK(delivery->consumer_sequence == 3);
+    CHECK(delivery->time_ns == 40);
     CHECK(delivery->pending == 5);
   }
   for (const char* reply : {"", "$JS.ACK", "$JS.ACK.", "$JS.ACK.S.c.1.20.3.40", "$JS.ACK.S.c.1.x.3.40.5",
