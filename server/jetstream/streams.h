@@ -52,6 +52,9 @@ class Streams {
 
   Streams(Options options, Connection* connection) : options_(std::move(options)), connection_(connection) {}
 
+  // The stream if it was found on this connection and not forgotten since; otherwise nullptr, which says nothing.
+  StreamPtr Remembered(const std::string& name) const;
+
   // nullptr: it does not exist. StorageUnsuitable when the events that it would hold are in another one: to say that
   // there are none would be wrong.
   base::Task<absl::StatusOr<StreamPtr>> Find(StreamSpec spec, base::SteadyTime deadline);
@@ -71,7 +74,6 @@ class Streams {
     bool forgotten = false;
   };
 
-  StreamPtr Remembered(const std::string& name) const;
   // connection: Connection::connects() when `info` was asked for.
   absl::StatusOr<StreamPtr> CheckAndRemember(const nlohmann::json& info, const StreamSpec& spec, uint64_t connection);
   base::Task<absl::StatusOr<StreamPtr>> Create(StreamSpec spec, base::SteadyTime deadline);

@@ -6,6 +6,14 @@
 
 namespace persistd::repository {
 
+std::optional<AggregateLocks::Guard> AggregateLocks::TryAcquire(const domain::AggregateRef& ref) {
+  {
+    base::MutexLock lock(mutex_);
+    if (!locked_.try_emplace(ref).second) return std::nullopt;
+  }
+  return Guard(this, ref);
+}
+
 base::Task<absl::StatusOr<AggregateLocks::Guard>> AggregateLocks::Acquire(domain::AggregateRef ref,
                                                                           base::SteadyTime deadline) {
   std::optional<Waiter> waiter;

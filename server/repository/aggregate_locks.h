@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -40,6 +41,8 @@ class AggregateLocks {
   // `executor` keeps deadlines and wakes waiters, so that a long queue does not grow one thread's stack.
   explicit AggregateLocks(base::Executor* executor) : executor_(executor) {}
 
+  // The lock, if nobody holds it.
+  std::optional<Guard> TryAcquire(const domain::AggregateRef& ref);
   // RESOURCE_EXHAUSTED (OVERLOADED) when the lock is not free by the deadline: nothing was done yet.
   base::Task<absl::StatusOr<Guard>> Acquire(domain::AggregateRef ref, base::SteadyTime deadline);
 

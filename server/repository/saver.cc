@@ -109,8 +109,13 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::Run(Attempt& attempt) {
   }
   std::vector<AggregateLocks::Guard> guards;
   if (attempt.single()) {
-    CO_ASSIGN_OR_RETURN(AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.first_ref(), attempt.deadline));
-    guards.push_back(std::move(guard));
+    std::optional<AggregateLocks::Guard> free = locks_.TryAcquire(attempt.first_ref());
+    if (free.has_value()) {
+      guards.push_back(*std::move(free));
+    } else {
+      CO_ASSIGN_OR_RETURN(AggregateLocks::Guard guard, co_await locks_.Acquire(attempt.first_ref(), attempt.deadline));
+      guards.push_back(std::move(guard));
+    }
   } else {
     // Everybody takes them in the same order, so nobody waits in a circle.
     std::vector<domain::AggregateRef> refs;
@@ -178,15 +183,18 @@ absl::Status Saver::Refusal(const Attempt& attempt) {
 }
 
 base::Task<absl::StatusOr<std::vector<Commit>>> Saver::SaveLocked(Attempt& attempt) {
-  CO_RETURN_IF_ERROR(co_await FindStream(attempt));
-  CO_RETURN_IF_ERROR(co_await TakeHeads(attempt));
+  if (attempt.single()) attempt.stream = storage_->KnownEvents(attempt.first_ref());
+  if (attempt.stream == nullptr) CO_RETURN_IF_ERROR(co_await FindStream(attempt));
+  if (!TakeKnownHeads(attempt)) CO_RETURN_IF_ERROR(co_await ReadMissingHeads(attempt));
   const bool all_exact = std::all_of(attempt.parts.begin(), attempt.parts.end(), [](const Part& part) {
     return part.expectation.kind == Expectation::Kind::kExact;
   });
   Backoff backoff;
   while (true) {
-    CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> earlier, co_await FindEarlier(attempt));
-    if (earlier.has_value()) co_return *std::move(earlier);
+    if (MayBeStored(attempt)) {
+      CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> earlier, co_await FindEarlier(attempt));
+      if (earlier.has_value()) co_return *std::move(earlier);
+    }
     if (!std::all_of(attempt.parts.begin(), attempt.parts.end(), Meets)) {
       const bool fresh = std::all_of(attempt.parts.begin(), attempt.parts.end(),
                                      [](const Part& part) { return part.fresh || Meets(part); });
@@ -206,8 +214,10 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::SaveLocked(Attempt& attem
     if (all_exact) continue;  // Ends in a conflict, or finds an earlier copy.
     if (settled.was_unknown) {
       // The caller may have repeated this save elsewhere meanwhile.
-      CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> repeated, co_await FindEarlier(attempt));
-      if (repeated.has_value()) co_return *std::move(repeated);
+      if (MayBeStored(attempt)) {
+        CO_ASSIGN_OR_RETURN(std::optional<std::vector<Commit>> repeated, co_await FindEarlier(attempt));
+        if (repeated.has_value()) co_return *std::move(repeated);
+      }
       if (!settled.status.ok()) co_return settled.status;
       co_return domain::NatsUnavailable("another save came first while NATS could not be reached");
     }
@@ -244,7 +254,8 @@ base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
   co_return absl::OkStatus();
 }
 
-base::Task<absl::Status> Saver::TakeHeads(Attempt& attempt) {
+bool Saver::TakeKnownHeads(Attempt& attempt) {
+  bool all = true;
   for (Part& part : attempt.parts) {
     std::optional<KnownHead> cached = heads_.Get(part.ref);
     if (cached.has_value() && cached->head.stream == attempt.stream) {
@@ -253,9 +264,17 @@ base::Task<absl::Status> Saver::TakeHeads(Attempt& attempt) {
       // Most likely there is nothing, and the publish checks that.
       part.known.head.stream = attempt.stream;
     } else {
-      CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
-      part.fresh = true;
+      all = false;
     }
+  }
+  return all;
+}
+
+base::Task<absl::Status> Saver::ReadMissingHeads(Attempt& attempt) {
+  for (Part& part : attempt.parts) {
+    if (part.known.head.stream != nullptr) continue;
+    CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
+    part.fresh = true;
   }
   co_return absl::OkStatus();
 }
@@ -293,9 +312,17 @@ base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) 
   co_return absl::OkStatus();
 }
 
-base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> Saver::FindEarlier(Attempt& attempt) {
+bool Saver::MayBeStored(const Attempt& attempt) {
   // An id made here can be stored only by this very save.
-  if (attempt.command.request_id.empty() && !attempt.open) co_return std::nullopt;
+  if (attempt.command.request_id.empty() && !attempt.open) return false;
+  const Part& first = attempt.parts.front();
+  const Head& head = first.known.head;
+  if (head.version == 0) return false;
+  return first.expectation.kind != Expectation::Kind::kExact || first.expectation.version < head.version ||
+         head.commit_id == attempt.commit_id;
+}
+
+base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> Saver::FindEarlier(Attempt& attempt) {
   CO_ASSIGN_OR_RETURN(std::optional<uint64_t> first_version, co_await FindEarlier(attempt, attempt.parts.front()));
   if (!first_version.has_value()) co_return std::nullopt;
   attempt.stored = true;
@@ -480,7 +507,9 @@ absl::Status Saver::PrepareSave(const Attempt& attempt, const Part& part, base::
 }
 
 base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Prepared& prepared) {
-  const std::vector<Part> sent = attempt.parts;  // What these messages continue, to the end.
+  // What these messages continue, to the end.
+  std::vector<Continued> sent;
+  for (const Part& part : attempt.parts) sent.push_back({part.known.head.version, part.known.head.last_sequence});
   Settled settled;
   Backoff backoff;
   absl::Status last_error = domain::NatsUnavailable("the call's time was over before the events were sent");
@@ -532,7 +561,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
 }
 
 base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attempt, const Prepared& prepared,
-                                                                 const std::vector<Part>& sent,
+                                                                 const std::vector<Continued>& sent,
                                                                  const PublishOutcome& outcome, bool was_unknown,
                                                                  absl::Status& last_error) {
   // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an error in
@@ -543,9 +572,8 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
     co_return std::nullopt;
   }
   const Head& now = attempt.parts.front().known.head;
-  const Head& before = sent.front().known.head;
   absl::StatusOr<std::optional<domain::RecordedEvent>> ours =
-      co_await search_.At(attempt.first_ref(), now, attempt.commit_id, before.version + 1, attempt.deadline);
+      co_await search_.At(attempt.first_ref(), now, attempt.commit_id, sent.front().version + 1, attempt.deadline);
   if (!ours.ok()) {
     last_error = ours.status();
     co_return std::nullopt;
@@ -565,7 +593,7 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
   }
   bool moved = false;
   for (size_t i = 0; i < sent.size(); ++i) {
-    moved |= attempt.parts[i].known.head.last_sequence != sent[i].known.head.last_sequence;
+    moved |= attempt.parts[i].known.head.last_sequence != sent[i].last_sequence;
   }
   // No copy of these messages can pass the checks any more. A server that ran out of space in the middle of a batch has
   // moved the head by itself, to a torn save.

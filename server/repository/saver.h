@@ -76,6 +76,11 @@ class Saver {
     bool single() const { return parts.size() == 1; }
     const domain::AggregateRef& first_ref() const { return parts.front().ref; }
   };
+  // What the messages of an attempt continue.
+  struct Continued {
+    uint64_t version = 0;
+    uint64_t last_sequence = 0;
+  };
   // What became of a publish, as far as it could be settled.
   struct Settled {
     enum class Kind { kStored, kLostRace, kFailed };
@@ -104,7 +109,11 @@ class Saver {
   base::Task<absl::StatusOr<std::vector<Commit>>> Run(Attempt& attempt);
   base::Task<absl::StatusOr<std::vector<Commit>>> SaveLocked(Attempt& attempt);
   base::Task<absl::Status> FindStream(Attempt& attempt);
-  base::Task<absl::Status> TakeHeads(Attempt& attempt);
+  // From the cache, or assumed where the publish will tell. False: some must be read.
+  bool TakeKnownHeads(Attempt& attempt);
+  base::Task<absl::Status> ReadMissingHeads(Attempt& attempt);
+  // False: it is certain, without looking, that no earlier copy of this save is at the known heads.
+  static bool MayBeStored(const Attempt& attempt);
   base::Task<absl::Status> RefreshHeads(Attempt& attempt, bool only_unmet);
   base::Task<absl::Status> RefreshHead(const Attempt& attempt, Part& part);
   base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> FindEarlier(Attempt& attempt);
@@ -118,7 +127,7 @@ class Saver {
   // After an answer that these copies are not stored: whether earlier ones are, or whether none can be any more.
   // nullopt: neither is known.
   base::Task<std::optional<Settled>> LookAfterAnswer(Attempt& attempt, const Prepared& prepared,
-                                                     const std::vector<Part>& sent,
+                                                     const std::vector<Continued>& sent,
                                                      const jetstream::PublishOutcome& outcome, bool was_unknown,
                                                      absl::Status& last_error);
   // Not OK when the stream is not the one any more that the attempt began with.

@@ -45,6 +45,19 @@ jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind 
   return spec;
 }
 
+StreamPtr Storage::Known(const domain::AggregateRef& ref, std::string StreamNames::*name) const {
+  std::string stream;
+  {
+    base::MutexLock lock(mutex_);
+    const auto context = names_.find(ref.context);
+    if (context == names_.end()) return nullptr;
+    const auto type = context->second.find(ref.aggregate);
+    if (type == context->second.end()) return nullptr;
+    stream = type->second.*name;
+  }
+  return streams_.Remembered(stream);
+}
+
 bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::AggregateRef& b) const {
   switch (options_.event_streams) {
     case EventStreams::kPerAggregateType:
@@ -59,7 +72,14 @@ bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::Aggre
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr events, co_await streams_.Find(Spec(ref, StreamKind::kEvents), deadline));
-  if (events != nullptr) co_return events;
+  if (events != nullptr) {
+    base::MutexLock lock(mutex_);
+    StreamNames& names = names_[ref.context][ref.aggregate];
+    if (names.events.empty()) {
+      names = {.events = events->name, .states = Spec(ref, StreamKind::kState).name};
+    }
+    co_return events;
+  }
   const jetstream::StreamSpec state_spec = Spec(ref, StreamKind::kState);
   streams_.Forget(state_spec.name);  // It may have been removed, too.
   CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await streams_.Find(state_spec, deadline));

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/domain/aggregate_ref.h"
 #include "server/jetstream/connection.h"
@@ -48,6 +49,11 @@ class Storage {
  public:
   Storage(StorageOptions options, Connections connections, base::Executor* executor, const base::Clock* clock);
 
+  // The stream that holds these events, or states, where that is known without asking; otherwise nullptr, which says
+  // nothing.
+  jetstream::StreamPtr KnownEvents(const domain::AggregateRef& ref) const { return Known(ref, &StreamNames::events); }
+  jetstream::StreamPtr KnownState(const domain::AggregateRef& ref) const { return Known(ref, &StreamNames::states); }
+
   // nullptr: no aggregate of this type was ever saved. An error when there is no stream of events, but one of states.
   base::Task<absl::StatusOr<jetstream::StreamPtr>> FindEvents(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> FindState(domain::AggregateRef ref, base::SteadyTime deadline);
@@ -72,12 +78,21 @@ class Storage {
   base::Task<absl::StatusOr<jetstream::StreamPtr>> Create(domain::AggregateRef ref, jetstream::StreamKind kind,
                                                           base::SteadyTime deadline);
 
+  struct StreamNames {
+    std::string events;
+    std::string states;
+  };
+  jetstream::StreamPtr Known(const domain::AggregateRef& ref, std::string StreamNames::*name) const;
+
   const StorageOptions options_;
   const Connections connections_;
   jetstream::Publisher publisher_;
   jetstream::Reader reader_;
   Committer committer_;
   jetstream::Streams streams_;
+  mutable base::Mutex mutex_;
+  // By context and aggregate; bounded by the types that exist.
+  mutable std::map<std::string, std::map<std::string, StreamNames>> names_ GUARDED_BY(mutex_);
 };
 
 }  // namespace persistd::repository
