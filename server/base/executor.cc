@@ -18,9 +18,11 @@ void Executor::Post(std::function<void()> function) { RunAt(SteadyTime::min(), s
 Executor::TimerId Executor::RunAt(SteadyTime at, std::function<void()> function) {
   MutexLock lock(mutex_);
   const TimerId id{at, next_number_++};
-  const bool first = timers_.empty() || id < timers_.begin()->first;
   timers_.emplace(id, std::move(function));
-  if (first) changed_.NotifyOne();
+  if (at < wakes_at_) {
+    wakes_at_ = at;
+    changed_.NotifyOne();
+  }
   return id;
 }
 
@@ -58,6 +60,7 @@ void Executor::Run() {
       while (true) {
         if (timers_.empty()) {
           if (stopping_) return;
+          wakes_at_ = SteadyTime::max();
           changed_.Wait(mutex_);
           continue;
         }
@@ -65,10 +68,12 @@ void Executor::Run() {
         if (next->first.at <= std::chrono::steady_clock::now()) {
           due = std::move(next->second);
           timers_.erase(next);
+          wakes_at_ = SteadyTime::min();  // It looks again anyway.
           break;
         }
         if (stopping_) return;
-        changed_.WaitUntil(mutex_, next->first.at);
+        wakes_at_ = next->first.at;
+        changed_.WaitUntil(mutex_, wakes_at_);
       }
     }
     due();

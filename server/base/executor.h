@@ -22,9 +22,7 @@ class Executor {
   struct TimerId {
     SteadyTime at;
     uint64_t number = 0;
-    bool operator<(const TimerId& other) const {
-      return at != other.at ? at < other.at : number < other.number;
-    }
+    bool operator<(const TimerId& other) const { return at != other.at ? at < other.at : number < other.number; }
   };
 
   // name: of the thread, at most 15 bytes.
@@ -47,6 +45,8 @@ class Executor {
   std::map<TimerId, std::function<void()>> timers_ GUARDED_BY(mutex_);
   uint64_t next_number_ GUARDED_BY(mutex_) = 1;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  // When the thread looks again by itself: only what is due earlier has to wake it.
+  SteadyTime wakes_at_ GUARDED_BY(mutex_) = SteadyTime::min();
   std::thread thread_;
 };
 

@@ -96,19 +96,27 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
   class Inbox;
   struct Socket;
 
-  RawConnection();
+  explicit RawConnection(bool tls);
+
+  // With TLS, where only nats.c can write.
+  absl::Status PublishWithNats(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place);
 
   // Reads and writes what the socket is ready for, after waiting for that, or for Wake, for at most `timeout`.
   void MoveBytes(std::chrono::milliseconds timeout);
   // Writes what is buffered, as far as the socket takes it.
   void Write() EXCLUDES(write_mutex_);
+  // The same for what nats.c has buffered: its pings and subscriptions. False when some is left.
+  bool WriteOfNats() REQUIRES(write_mutex_);
 
+  const bool tls_;
   const std::shared_ptr<Socket> socket_;
   const std::shared_ptr<Inbox> inbox_;
   natsConnection* connection_ = nullptr;
   natsSubscription* subscription_ = nullptr;
   std::string inbox_prefix_;  // Ends with a dot; the token follows.
   base::Mutex write_mutex_;
+  std::string out_ GUARDED_BY(write_mutex_);  // Published, not yet written from out_written_ on.
+  size_t out_written_ GUARDED_BY(write_mutex_) = 0;
 };
 
 }  // namespace persistd::jetstream
