@@ -2,13 +2,14 @@
 
 import datetime
 import enum
+import threading
 import time
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import grpc
 
 from persistd._stubs import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, types_pb2
-from persistd.errors import DeadlineExceeded, PersistdError, VersionConflict, from_rpc_error
+from persistd.errors import DeadlineExceeded, PersistdError, VersionConflict, from_rpc_error, from_status
 from persistd.ids import uuid7
 from persistd.payloads import Ref, Value, to_payload, to_ref
 from persistd.retry import Deadline, RetryPolicy
@@ -22,6 +23,7 @@ class Consistency(enum.IntEnum):
 
     STRONG = aggregates_pb2.CONSISTENCY_STRONG
     CACHED = aggregates_pb2.CONSISTENCY_CACHED
+    AT_LEAST = aggregates_pb2.CONSISTENCY_AT_LEAST
 
 
 class Client:
@@ -88,6 +90,7 @@ class Client:
         state_schema_version: int = 0,
         tags: Optional[Sequence[str]] = None,
         metadata: Optional[Mapping[str, str]] = None,
+        create_snapshot: bool = False,
         request_id: Optional[str] = None,
         timeout: Optional[float] = None,
     ) -> aggregates_pb2.SaveResponse:
@@ -102,6 +105,7 @@ class Client:
           state_schema_version: the schema version of `state`; 0 means 1.
           tags: the aggregate's tags from now on; an empty sequence removes them, None keeps what it has.
           metadata: its custom metadata from now on; an empty mapping removes it, None keeps what it has.
+          create_snapshot: also keep the state after this save as a snapshot.
           request_id: identifies the save. Give it again to repeat a save whose outcome is unknown. Default: a UUIDv7.
           timeout: the deadline in seconds, instead of the client's.
 
@@ -131,15 +135,168 @@ class Client:
         if metadata is not None:
             request.options.metadata.update(metadata)
             request.options.clear_metadata = not metadata
+        request.options.create_snapshot = create_snapshot
         return self._call(self._aggregates.Save, request, timeout, is_save=True)
 
+    def save_all(
+        self, request: aggregates_pb2.SaveAllRequest, *, timeout: Optional[float] = None
+    ) -> aggregates_pb2.SaveAllResponse:
+        """Saves several aggregates in one commit, all or none; see SaveAllRequest. Raises as `save` does."""
+        copy = aggregates_pb2.SaveAllRequest()
+        copy.CopyFrom(request)
+        copy.request_id = copy.request_id or uuid7()
+        return self._call(self._aggregates.SaveAll, copy, timeout, is_save=True)
+
+    def delete(
+        self,
+        ref: Ref,
+        expected_version: Optional[int] = None,
+        *,
+        metadata: Optional[types_pb2.EventMetadata] = None,
+        request_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> aggregates_pb2.DeleteAggregateResponse:
+        """Deletes an aggregate; its history stays. A save with the exact version brings it back. Raises as `save`."""
+        request = aggregates_pb2.DeleteAggregateRequest(
+            ref=to_ref(ref), expected_version=expected_version, metadata=metadata, request_id=request_id or uuid7()
+        )
+        return self._call(self._aggregates.DeleteAggregate, request, timeout, is_save=True)
+
+    def save_stream(
+        self, saves: Iterable[aggregates_pb2.SaveRequest], window: int = 256
+    ) -> Iterator[Tuple[aggregates_pb2.SaveRequest, Union[aggregates_pb2.SaveResponse, PersistdError]]]:
+        """Carries out many saves over one call, up to `window` at a time, and yields each with its result as it ends.
+
+        Saves of one aggregate are carried out in the order given. A save that fails is yielded with its error and does
+        not touch the others. A save without a request id gets a UUIDv7, in the request that is yielded. `saves` is read
+        by another thread.
+
+        Raises a PersistdError when the stream breaks; what was not yielded by then may be stored: repeat it with the
+        same request id.
+        """
+        pending: Dict[int, aggregates_pb2.SaveRequest] = {}
+        room = threading.Semaphore(window)
+        stopped = threading.Event()
+
+        def requests() -> Iterator[aggregates_pb2.SaveStreamRequest]:
+            for number, save in enumerate(saves, start=1):
+                room.acquire()
+                if stopped.is_set():
+                    return
+                save.request_id = save.request_id or uuid7()
+                pending[number] = save
+                yield aggregates_pb2.SaveStreamRequest(id=number, save=save)
+
+        call = self._aggregates.SaveStream(requests(), metadata=self._metadata)
+        try:
+            for answer in call:
+                save = pending.pop(answer.id)
+                room.release()
+                if answer.HasField("saved"):
+                    yield save, answer.saved
+                else:
+                    yield save, from_status(answer.error, is_save=True)
+        except grpc.RpcError as broken:
+            raise from_rpc_error(broken, is_save=True) from broken
+        finally:
+            stopped.set()
+            room.release()  # Ends a generator that waits for room.
+            call.cancel()  # Without effect on a stream that has ended; needed when the caller stops early.
+
     def load(
-        self, ref: Ref, consistency: Consistency = Consistency.STRONG, *, timeout: Optional[float] = None
+        self,
+        ref: Ref,
+        consistency: Optional[Consistency] = None,
+        *,
+        version: Optional[int] = None,
+        as_of: Optional[datetime.datetime] = None,
+        at_least: Optional[types_pb2.Position] = None,
+        include_events: Optional[bool] = None,
+        use_snapshot: Optional[bool] = None,
+        timeout: Optional[float] = None,
     ) -> aggregates_pb2.LoadResponse:
-        """Loads an aggregate: its last stored state and the events after it. Raises NotFound when it does not exist."""
+        """Loads an aggregate: its last stored state and the events after it.
+
+        Args:
+          ref: the aggregate.
+          consistency: what the load must have seen. Default: every acknowledged save.
+          version, as_of: load it as it was at this version, or at this time; at most one of them.
+          at_least: a position that a save returned: the load has seen it. Implies Consistency.AT_LEAST.
+          include_events: False leaves out the events after the state, True returns them also where they were folded.
+          use_snapshot: False: from the events alone.
+          timeout: the deadline in seconds, instead of the client's.
+
+        Raises:
+          NotFound: it does not exist (or, with `detail.deleted`, is deleted).
+        """
         request = aggregates_pb2.LoadRequest(ref=to_ref(ref))
-        request.options.consistency = int(consistency)
+        options = request.options
+        options.SetInParent()
+        if at_least is not None:
+            options.at_least.CopyFrom(at_least)
+            consistency = Consistency.AT_LEAST
+        if consistency is not None:
+            options.consistency = int(consistency)
+        _set_point_in_time(options, version, as_of)
+        if include_events is not None:
+            options.include_events = include_events
+        if use_snapshot is not None:
+            options.use_snapshot = use_snapshot
         return self._call(self._aggregates.Load, request, timeout)
+
+    def batch_load(
+        self, refs: Iterable[Ref], *, timeout: Optional[float] = None
+    ) -> Iterator[Union[aggregates_pb2.LoadResponse, PersistdError]]:
+        """Yields the aggregates in the order asked for, each loaded or with its error. `timeout` bounds all of it."""
+        timeout = self._timeout if timeout is None else timeout
+        requests = (aggregates_pb2.LoadRequest(ref=to_ref(ref)) for ref in refs)
+        call = self._aggregates.BatchLoad(requests, timeout=timeout, metadata=self._metadata)
+        try:
+            for answer in call:
+                yield answer.loaded if answer.HasField("loaded") else from_status(answer.error)
+        except grpc.RpcError as broken:
+            raise from_rpc_error(broken) from broken
+        finally:
+            call.cancel()
+
+    def list_aggregates(
+        self, *, timeout: Optional[float] = None, **fields: Any
+    ) -> Iterator[types_pb2.AggregateMetadata]:
+        """Yields what is known of aggregates, page by page; `fields` are those of ListAggregatesRequest."""
+        request = aggregates_pb2.ListAggregatesRequest(**fields)
+        while True:
+            page = self._call(self._aggregates.ListAggregates, request, timeout)
+            yield from page.aggregates
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def create_snapshot(
+        self,
+        ref: Ref,
+        version: int = 0,
+        state: Optional[Value] = None,
+        *,
+        state_schema_version: int = 0,
+        timeout: Optional[float] = None,
+    ) -> aggregates_pb2.Snapshot:
+        """Keeps the state of an aggregate at a version (0: the current one), so that later loads are quick."""
+        request = aggregates_pb2.CreateSnapshotRequest(
+            ref=to_ref(ref), version=version, state_schema_version=state_schema_version
+        )
+        if state is not None:
+            request.state.CopyFrom(to_payload(state))
+        return self._call(self._aggregates.CreateSnapshot, request, timeout)
+
+    def list_snapshots(self, ref: Ref, *, timeout: Optional[float] = None) -> Sequence[aggregates_pb2.Snapshot]:
+        """Returns the snapshots of an aggregate without their content, newest first."""
+        request = aggregates_pb2.ListSnapshotsRequest(ref=to_ref(ref))
+        return self._call(self._aggregates.ListSnapshots, request, timeout).snapshots
+
+    def delete_snapshot(self, ref: Ref, version: int, *, timeout: Optional[float] = None) -> None:
+        """Deletes a snapshot; events and state stay. Raises NotFound when there is none of that version."""
+        request = aggregates_pb2.DeleteSnapshotRequest(ref=to_ref(ref), version=version)
+        self._call(self._aggregates.DeleteSnapshot, request, timeout)
 
     def get_at_version(
         self,
@@ -156,10 +313,7 @@ class Client:
         if (version is None) == (as_of is None):
             raise ValueError("give either version or as_of")
         request = aggregates_pb2.GetAtVersionRequest(ref=to_ref(ref))
-        if version is not None:
-            request.version = version
-        else:
-            request.as_of.FromDatetime(as_of.astimezone(datetime.timezone.utc))
+        _set_point_in_time(request, version, as_of)
         return self._call(self._aggregates.GetAtVersion, request, timeout)
 
     def get_metadata(self, ref: Ref, *, timeout: Optional[float] = None) -> types_pb2.AggregateMetadata:
@@ -239,6 +393,15 @@ class Client:
         if not again or delay >= deadline.remaining():
             raise error from cause
         time.sleep(delay)
+
+
+def _set_point_in_time(message: Any, version: Optional[int], as_of: Optional[datetime.datetime]) -> None:
+    if version is not None and as_of is not None:
+        raise ValueError("version and as_of exclude each other")
+    if version is not None:
+        message.version = version
+    if as_of is not None:
+        message.as_of.FromDatetime(as_of.astimezone(datetime.timezone.utc))
 
 
 def _continue_after(request: aggregates_pb2.GetHistoryRequest, version: int) -> bool:

@@ -178,12 +178,17 @@ def _detail_of(rpc_error: grpc.Call) -> Optional[errors_pb2.ErrorDetail]:
         if key != "grpc-status-details-bin":
             continue
         try:
-            for packed in errors_pb2.Status.FromString(value).details:
-                detail = errors_pb2.ErrorDetail()
-                if packed.Unpack(detail):
-                    return detail
+            return _unpack(errors_pb2.Status.FromString(value))
         except DecodeError:  # A proxy's trailer, not ours. The code and the message still stand.
             return None
+    return None
+
+
+def _unpack(status: errors_pb2.Status) -> Optional[errors_pb2.ErrorDetail]:
+    for packed in status.details:
+        detail = errors_pb2.ErrorDetail()
+        if packed.Unpack(detail):
+            return detail
     return None
 
 
@@ -192,12 +197,22 @@ def from_rpc_error(rpc_error: grpc.RpcError, *, is_save: bool = False) -> Persis
 
     A save that ended without an answer of persistd has an unknown outcome; a read has none to be unknown.
     """
-    code = rpc_error.code()
-    detail = _detail_of(rpc_error)
+    return _make(rpc_error.code(), rpc_error.details(), _detail_of(rpc_error), is_save)
+
+
+def from_status(status: errors_pb2.Status, *, is_save: bool = False) -> PersistdError:
+    """Returns the exception for an error inside an answer of a stream."""
+    code = next((code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN)
+    return _make(code, status.message, _unpack(status), is_save)
+
+
+def _make(
+    code: grpc.StatusCode, message: Optional[str], detail: Optional[errors_pb2.ErrorDetail], is_save: bool
+) -> PersistdError:
     if detail is not None and detail.reason:
         unknown = detail.reason == errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN
         unknown |= is_save and detail.reason == errors_pb2.ERROR_REASON_INTERNAL
     else:
         unknown = is_save and code in _UNANSWERED
     kind = _BY_REASON.get(detail.reason if detail else 0) or _BY_CODE.get(code, PersistdError)
-    return kind(rpc_error.details() or code.name, code=code, detail=detail, outcome_unknown=unknown)
+    return kind(message or code.name, code=code, detail=detail, outcome_unknown=unknown)

@@ -386,5 +386,91 @@ class RetryPolicyTest(unittest.TestCase):
                 self.assertTrue(0 <= next(delays) <= bound)
 
 
+class StreamTest(ClientTestCase):
+    def requests(self, count, **fields):
+        for n in range(count):
+            ref = persistd.ref("sales", "order", str(n))
+            yield persistd.aggregates_pb2.SaveRequest(ref=ref, events=[persistd.event("placed")], **fields)
+
+    def test_a_stream_saves_everything_within_its_window(self):
+        answers = list(self.client.save_stream(self.requests(50), window=4))
+        self.assertEqual({request.ref.entity_id for request, _ in answers}, {str(n) for n in range(50)})
+        for request, answer in answers:
+            self.assertEqual(answer.commit_id, request.request_id)
+            self.assertEqual(answer.metadata.ref.entity_id, request.ref.entity_id)
+
+    def test_a_save_that_fails_leaves_its_neighbours_alone(self):
+        self.client.save(("sales", "order", "1"), [persistd.event("placed")])
+        answers = dict(
+            (request.ref.entity_id, answer) for request, answer in self.client.save_stream(self.requests(3, expected_version=0))
+        )
+        self.assertIsInstance(answers["1"], persistd.VersionConflict)
+        self.assertEqual(answers["1"].actual, 1)
+        self.assertEqual(answers["0"].metadata.version, 1)
+        self.assertEqual(answers["2"].metadata.version, 1)
+
+    def test_a_stream_that_breaks_raises(self):
+        self.server.faults.extend([None, Fault(grpc.StatusCode.UNAVAILABLE)])
+        with self.assertRaises(persistd.Unavailable) as raised:
+            list(self.client.save_stream(self.requests(10)))
+        self.assertTrue(raised.exception.outcome_unknown)
+
+    def test_a_caller_that_stops_early_ends_the_stream(self):
+        stream = self.client.save_stream(self.requests(1000), window=2)
+        next(stream)
+        stream.close()
+        self.assertLess(len(self.server.requests["Save"]), 1000)
+
+    def test_a_batch_is_loaded_in_order_errors_among_it(self):
+        self.save()
+        answers = list(self.client.batch_load([_REF, ("sales", "order", "none"), _REF]))
+        self.assertEqual(answers[0].metadata.version, 1)
+        self.assertIsInstance(answers[1], persistd.NotFound)
+        self.assertEqual(answers[2].metadata.version, 1)
+
+
+class RepositoryTest(ClientTestCase):
+    def test_a_commit_and_a_deletion_get_ids_and_keep_them_when_repeated(self):
+        self.server.faults.append(Fault(grpc.StatusCode.UNAVAILABLE))
+        commit = self.client.save_all(persistd.aggregates_pb2.SaveAllRequest())
+        sent = self.server.requests["SaveAll"]
+        self.assertEqual([request.request_id for request in sent], [commit.commit_id] * 2)
+        self.assertEqual(len(commit.commit_id), 36)
+        deleted = self.client.delete(_REF, 3, request_id="mine")
+        self.assertEqual(deleted.commit_id, "mine")
+        self.assertEqual(self.server.requests["DeleteAggregate"][0].expected_version, 3)
+
+    def test_the_options_of_a_load_arrive(self):
+        self.save()
+        position = persistd.types_pb2.Position(token="p")
+        self.client.load(_REF, at_least=position, include_events=False, use_snapshot=False)
+        options = self.server.requests["Load"][0].options
+        self.assertEqual(options.consistency, persistd.Consistency.AT_LEAST)
+        self.assertEqual(options.at_least.token, "p")
+        self.assertTrue(options.HasField("include_events"))
+        self.assertFalse(options.include_events)
+        self.assertTrue(options.HasField("use_snapshot"))
+        self.client.load(_REF, version=1)
+        options = self.server.requests["Load"][1].options
+        self.assertEqual(options.version, 1)
+        self.assertFalse(options.HasField("include_events"))
+        self.assertEqual(options.consistency, 0)
+        with self.assertRaises(ValueError):
+            self.client.load(_REF, version=1, as_of=datetime.datetime.now())
+
+    def test_a_list_comes_page_by_page(self):
+        listed = list(self.client.list_aggregates(context="sales", tags=["vip"], page_size=1))
+        self.assertEqual([aggregate.version for aggregate in listed], [1, 2, 3])
+        self.assertEqual([request.page_token for request in self.server.requests["ListAggregates"]], ["", "1", "2"])
+        self.assertEqual(self.server.requests["ListAggregates"][2].context, "sales")
+
+    def test_snapshots_are_taken_listed_and_deleted(self):
+        self.assertEqual(self.client.create_snapshot(_REF, 4, {"n": 1}).version, 4)
+        self.assertEqual(self.server.requests["CreateSnapshot"][0].state.content_type, "application/json")
+        self.assertEqual([snapshot.version for snapshot in self.client.list_snapshots(_REF)], [3])
+        self.client.delete_snapshot(_REF, 3)
+        self.assertEqual(self.server.requests["DeleteSnapshot"][0].version, 3)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -116,6 +116,54 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
         self.tamper_load(response)
         return response
 
+    def SaveStream(self, requests, context: grpc.ServicerContext):
+        for request in requests:
+            answer = aggregates_pb2.SaveStreamResponse(id=request.id)
+            try:
+                answer.saved.CopyFrom(self.Save(request.save, _Inner()))
+            except _InnerError as error:
+                if not error.args[0].details:  # Not an answer: the stream breaks.
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "made by a test")
+                answer.error.CopyFrom(error.args[0])
+            yield answer
+
+    def BatchLoad(self, requests, context: grpc.ServicerContext):
+        for index, request in enumerate(requests):
+            answer = aggregates_pb2.BatchLoadResponse(index=index)
+            try:
+                answer.loaded.CopyFrom(self.Load(request, _Inner()))
+            except _InnerError as error:
+                answer.error.CopyFrom(error.args[0])
+            yield answer
+
+    def SaveAll(self, request: aggregates_pb2.SaveAllRequest, context: grpc.ServicerContext):
+        self._begin("SaveAll", request, context)
+        return aggregates_pb2.SaveAllResponse(commit_id=request.request_id)
+
+    def DeleteAggregate(self, request: aggregates_pb2.DeleteAggregateRequest, context: grpc.ServicerContext):
+        self._begin("DeleteAggregate", request, context)
+        return aggregates_pb2.DeleteAggregateResponse(commit_id=request.request_id)
+
+    def ListAggregates(self, request: aggregates_pb2.ListAggregatesRequest, context: grpc.ServicerContext):
+        copy = aggregates_pb2.ListAggregatesRequest.FromString(request.SerializeToString())
+        self._begin("ListAggregates", copy, context)
+        page = int(request.page_token or 0)
+        return aggregates_pb2.ListAggregatesResponse(
+            aggregates=[{"version": page + 1}], next_page_token=str(page + 1) if page < 2 else ""
+        )
+
+    def CreateSnapshot(self, request: aggregates_pb2.CreateSnapshotRequest, context: grpc.ServicerContext):
+        self._begin("CreateSnapshot", request, context)
+        return aggregates_pb2.Snapshot(ref=request.ref, version=request.version)
+
+    def ListSnapshots(self, request: aggregates_pb2.ListSnapshotsRequest, context: grpc.ServicerContext):
+        self._begin("ListSnapshots", request, context)
+        return aggregates_pb2.ListSnapshotsResponse(snapshots=[{"version": 3}])
+
+    def DeleteSnapshot(self, request: aggregates_pb2.DeleteSnapshotRequest, context: grpc.ServicerContext):
+        self._begin("DeleteSnapshot", request, context)
+        return aggregates_pb2.DeleteSnapshotResponse()
+
     def GetHistory(self, request: aggregates_pb2.GetHistoryRequest, context: grpc.ServicerContext):
         self._begin("GetHistory", aggregates_pb2.GetHistoryRequest.FromString(request.SerializeToString()), context)
         events = self._existing(request.ref, context)
@@ -191,6 +239,23 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
             payload=request.state, schema_version=request.state_schema_version or 1, version=version
         )
         return aggregates_pb2.STATE_RESULT_WRITTEN
+
+
+class _InnerError(Exception):
+    """Carries the errors_pb2.Status of a call inside a stream."""
+
+
+class _Inner:
+    """Stands in for the context of a call inside a stream."""
+
+    def __init__(self) -> None:
+        self._trailer = b""
+
+    def set_trailing_metadata(self, metadata) -> None:
+        self._trailer = metadata[0][1]
+
+    def abort(self, code: grpc.StatusCode, message: str) -> None:
+        raise _InnerError(errors_pb2.Status.FromString(self._trailer))
 
 
 def _key(ref: types_pb2.AggregateRef) -> Tuple[str, str, str]:
