@@ -1,5 +1,6 @@
 #include "client/cli/cli.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -7,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "client/cli/arguments.h"
 #include "client/cli/error_text.h"
@@ -14,6 +16,7 @@
 #include "client/cli/json_text.h"
 #include "client/cli/messages.h"
 #include "client/cli/requests.h"
+#include "client/cli/stream_saves.h"
 #include "client/cpp/client.h"
 
 namespace persistd::cli {
@@ -27,6 +30,11 @@ const std::vector<FlagSpec>& GlobalFlags() {
       *new std::vector<FlagSpec>{{"address"}, {"timeout"}, {"help", FlagSpec::kSwitch}};
   return flags;
 }
+
+constexpr uint64_t kPageSize = 500;
+// Saves under way of save-stream; the daemon's default for its side is 1024.
+constexpr uint64_t kDefaultWindow = 256;
+constexpr uint64_t kMostWindow = 100'000;
 
 std::string Name(const pb::AggregateRef& ref) {
   return absl::StrCat(ref.context(), "/", ref.aggregate(), "/", ref.entity_id());
@@ -48,12 +56,83 @@ class Command {
   int Load(const Arguments& arguments, const Client& client) {
     const auto request = BuildLoad(arguments);
     if (!request.ok()) return UsageError(request.status());
-    const auto* const at_version = std::get_if<pb::GetAtVersionRequest>(&*request);
-    const auto response =
-        at_version != nullptr ? client.GetAtVersion(*at_version) : client.Load(std::get<pb::LoadRequest>(*request));
-    const pb::AggregateRef& ref = at_version != nullptr ? at_version->ref() : std::get<pb::LoadRequest>(*request).ref();
-    if (!response.ok()) return CallError(ref, response.status());
+    const auto response = client.Load(*request);
+    if (!response.ok()) return CallError(request->ref(), response.status());
     return PrintForPeople(ToJson(*response));
+  }
+
+  int SaveAll(const Arguments& arguments, const Client& client) {
+    const auto request = BuildSaveAll(arguments, environment_.in);
+    if (!request.ok()) return UsageError(request.status());
+    const auto response = client.SaveAll(*request);
+    if (!response.ok()) return CallError(std::nullopt, response.status(), request->request_id());
+    return PrintForPeople(ToJson(*response));
+  }
+
+  int SaveStream(const Arguments& arguments, const Client& client) {
+    if (!arguments.positionals().empty()) return UsageError(absl::InvalidArgumentError("it takes only flags"));
+    const auto window = arguments.GetNumber("window");
+    if (!window.ok()) return UsageError(window.status());
+    const uint64_t saves = window->value_or(kDefaultWindow);
+    if (saves == 0 || saves > kMostWindow) {
+      return UsageError(absl::InvalidArgumentError(absl::StrCat("--window needs a number from 1 to ", kMostWindow)));
+    }
+    const StreamSummary summary = StreamSaves(client, saves, environment_.in, environment_.err);
+    const double rate = static_cast<double>(summary.saved) / std::max(summary.seconds, 1e-9);
+    const int printed = Print(absl::StrCat(R"({"saved":)", summary.saved, R"(,"deduplicated":)", summary.deduplicated,
+                                           R"(,"events":)", summary.events, R"(,"failed":)", summary.failed,
+                                           R"(,"seconds":)", absl::StrFormat("%.3f", summary.seconds),
+                                           R"(,"savesPerSecond":)", static_cast<uint64_t>(rate), "}"));
+    if (!summary.end.ok()) return CallError(std::nullopt, summary.end);
+    return summary.failed > 0 ? kExitCallFailed : printed;
+  }
+
+  int Delete(const Arguments& arguments, const Client& client) {
+    const auto request = BuildDelete(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto response = client.DeleteAggregate(*request);
+    if (!response.ok()) return CallError(request->ref(), response.status(), request->request_id());
+    return PrintForPeople(ToJson(*response));
+  }
+
+  int Snapshot(const Arguments& arguments, const Client& client) {
+    const auto request = BuildSnapshot(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    if (const auto* const create = std::get_if<pb::CreateSnapshotRequest>(&*request)) {
+      const auto response = client.CreateSnapshot(*create);
+      return response.ok() ? PrintForPeople(ToJson(*response)) : CallError(create->ref(), response.status());
+    }
+    if (const auto* const remove = std::get_if<pb::DeleteSnapshotRequest>(&*request)) {
+      const absl::Status status = client.DeleteSnapshot(*remove);
+      return status.ok() ? kExitOk : CallError(remove->ref(), status);
+    }
+    const pb::AggregateRef& ref = std::get<pb::ListSnapshotsRequest>(*request).ref();
+    const auto response = client.ListSnapshots(ref);
+    if (!response.ok()) return CallError(ref, response.status());
+    for (const pb::Snapshot& snapshot : response->snapshots()) {
+      if (const int code = Print(ToJson(snapshot)); code != kExitOk) return code;
+    }
+    return kExitOk;
+  }
+
+  int List(const Arguments& arguments, const Client& client) {
+    auto request = BuildList(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto limit = arguments.GetNumber("limit");
+    if (!limit.ok()) return UsageError(limit.status());
+    uint64_t left = limit->value_or(UINT64_MAX);
+    request->set_page_size(static_cast<int32_t>(std::min<uint64_t>(left, kPageSize)));
+    while (left > 0) {
+      const auto page = client.ListAggregates(*request);
+      if (!page.ok()) return CallError(std::nullopt, page.status());
+      for (const pb::AggregateMetadata& aggregate : page->aggregates()) {
+        if (left-- == 0) return kExitOk;
+        if (const int code = Print(ToJson(aggregate)); code != kExitOk) return code;
+      }
+      if (page->next_page_token().empty()) break;
+      request->set_page_token(page->next_page_token());
+    }
+    return kExitOk;
   }
 
   int History(const Arguments& arguments, const Client& client) {
@@ -123,6 +202,11 @@ const CommandSpec* FindCommand(const std::string& name) {
       {"save", &Command::Save, SaveFlags()},
       {"load", &Command::Load, LoadFlags()},
       {"history", &Command::History, HistoryFlags()},
+      {"save-all", &Command::SaveAll, SaveAllFlags()},
+      {"save-stream", &Command::SaveStream, {{"window"}}},
+      {"delete", &Command::Delete, DeleteFlags()},
+      {"snapshot", &Command::Snapshot, SnapshotFlags()},
+      {"list", &Command::List, ListFlags()},
       {"info", &Command::Info, {}},
   };
   for (const CommandSpec& command : commands) {

@@ -8,10 +8,15 @@ constexpr char kMain[] = R"(persistctl saves and loads event-sourced aggregates 
 usage: persistctl [--address HOST:PORT] [--timeout TIME] COMMAND ...
 
 commands:
-  save     saves events, and with them a state
-  load     prints an aggregate: its state and the events after it
-  history  prints the events of an aggregate, one JSON document a line
-  info     tells about the daemon: versions, NATS, durability, warnings
+  save         saves events, and with them a state
+  save-all     saves several aggregates in one commit
+  save-stream  saves many aggregates, one request a line, as fast as the daemon takes them
+  load         prints an aggregate: its state and the events after it
+  history      prints the events of an aggregate, one JSON document a line
+  list         prints aggregates, one JSON document a line
+  delete       deletes an aggregate; its history stays
+  snapshot     takes, lists and deletes snapshots of an aggregate
+  info         tells about the daemon: versions, NATS, durability, warnings
 
 flags of every command:
   --address HOST:PORT  the daemon; default: $PERSISTCTL_ADDRESS, else 127.0.0.1:7443
@@ -51,7 +56,10 @@ more:
                               remove all that there are
   --actor TEXT, --correlation-id ID, --causation-id ID
                               who made the events and why
+  --snapshot                  also keep the state after this save as a snapshot
   --request-id ID             repeat a save with the same id and it is stored once; default: a fresh UUIDv7
+
+A deleted aggregate comes back when it is saved with its exact version: --expected-version N.
 
 examples:
   persistctl save sales/order/42 --event placed='{"total": 12}' --expected-version 0
@@ -64,12 +72,16 @@ examples:
 constexpr char kLoad[] =
     R"(persistctl load prints an aggregate: its metadata, its last state, and the events after that state.
 
-usage: persistctl load CONTEXT/AGGREGATE/ENTITY [--version N | --as-of TIME | --cached]
+usage: persistctl load CONTEXT/AGGREGATE/ENTITY [--version N | --as-of TIME | --cached | --at-least POSITION] [flags]
 
 flags:
-  --version N   as it was at this version
-  --as-of TIME  as it was at this time, like 2024-05-01T12:30:00Z
-  --cached      what the daemon remembers will do: faster, may be a little old
+  --version N          as it was at this version
+  --as-of TIME         as it was at this time, like 2024-05-01T12:30:00Z
+  --cached             what the daemon remembers will do: faster, may be a little old
+  --at-least POSITION  it must have seen the save with this position; save prints it as .events[].position.token
+  --no-events          without the events after the state
+  --events             with the events after the state, also where they were folded into it
+  --no-snapshot        from the events alone, without state and snapshots
 
 examples:
   persistctl load sales/order/42
@@ -97,6 +109,99 @@ examples:
   persistctl history sales/order/42 --type placed --type paid | jq -c .payload.json
 )";
 
+constexpr char kSaveAll[] =
+    R"(persistctl save-all saves several aggregates in one commit, all or none, and prints what was saved.
+
+usage: persistctl save-all --file FILE [--request-id ID]
+
+flags:
+  --file FILE      a SaveAllRequest as JSON; - is standard input. "json" of a payload may hold any JSON and is stored
+                   byte for byte. "checks" name what must be there of aggregates that are not saved
+  --request-id ID  repeat the commit with the same id and it is stored once; default: a fresh UUIDv7
+
+example:
+  persistctl save-all --file - <<< '{"saves": [
+      {"ref": {"context": "bank", "aggregate": "account", "entityId": "1"}, "events": [{"type": "withdrawn"}]},
+      {"ref": {"context": "bank", "aggregate": "account", "entityId": "2"}, "events": [{"type": "deposited"}]}]}'
+)";
+
+constexpr char kSaveStream[] =
+    R"(persistctl save-stream reads saves from standard input, one SaveRequest as JSON a line, and carries them out many at
+a time. Saves of one aggregate are carried out in the order of their lines. A save that fails does not stop the others.
+
+usage: persistctl save-stream [--window N]
+
+flags:
+  --window N  how many saves are under way at once; default 256
+
+Standard error gets a line for each save that fails and, every second, the progress; standard output gets a summary at
+the end. The exit code is 1 when any save failed.
+
+examples:
+  persistctl save-stream < saves.ndjson
+  jq -c '.orders[] | {ref: {context: "sales", aggregate: "order", entityId: .id}, expectedVersion: 0,
+      events: [{type: "imported", payload: {json: .}}]}' orders.json | persistctl save-stream
+)";
+
+constexpr char kDelete[] =
+    R"(persistctl delete deletes an aggregate: it appends the event _deleted. The history stays readable.
+
+usage: persistctl delete CONTEXT/AGGREGATE/ENTITY [flags]
+
+flags:
+  --expected-version N        only at exactly this version; default: any, but it must exist
+  --actor TEXT, --correlation-id ID, --causation-id ID
+                              who deleted it and why
+  --request-id ID             repeat a deletion with the same id and it is stored once; default: a fresh UUIDv7
+
+A save with the exact version brings it back: persistctl save ... --expected-version N, where N is the version that
+delete printed.
+
+examples:
+  persistctl delete sales/order/42
+  persistctl delete sales/order/42 --expected-version 7 --actor alice
+)";
+
+constexpr char kSnapshot[] =
+    R"(persistctl snapshot takes, lists and deletes snapshots: states of an aggregate that are kept, so that loads of that
+version and those after it are quick.
+
+usage: persistctl snapshot create CONTEXT/AGGREGATE/ENTITY [--version N] [--state JSON [--state-schema-version N]]
+       persistctl snapshot list CONTEXT/AGGREGATE/ENTITY
+       persistctl snapshot delete CONTEXT/AGGREGATE/ENTITY --version N
+
+flags:
+  --version N               of which version; create takes the current one when it is left out
+  --state JSON              the state of that version; @FILE reads it from a file. Default: the one that is stored, or
+                            folded from the events
+  --state-schema-version N  the schema version of the state; default 1
+
+examples:
+  persistctl snapshot create sales/order/42
+  persistctl snapshot list sales/order/42
+  persistctl snapshot delete sales/order/42 --version 7
+)";
+
+constexpr char kList[] =
+    R"(persistctl list prints what is known of aggregates, one JSON document a line.
+
+usage: persistctl list [flags]
+
+flags:
+  --context TEXT, --aggregate TEXT
+                       only of this context, of this aggregate type
+  --tag TEXT           only those with this tag; may be repeated: those with all of them
+  --filter TEXT        only those that match, over context, aggregate, entity_id, version, last_modified, tags, deleted
+  --order-by TEXT      entity_id (the default), last_modified or version; with " desc" for descending
+  --limit N            at most N; default: all
+  --deleted            deleted ones as well
+  --at-least POSITION  wait until the daemon's index has seen the save with this position
+
+examples:
+  persistctl list --context sales --aggregate order --limit 10
+  persistctl list --filter 'version > 10 AND tags:"vip"' --order-by 'last_modified desc' | jq -r .ref.entityId
+)";
+
 constexpr char kInfo[] =
     R"(persistctl info tells about the daemon: its version and features, the NATS server behind it, the streams it
 uses, what an acknowledged save survives, and warnings about that.
@@ -115,6 +220,11 @@ const char* HelpText(const std::string& command) {
   if (command == "load") return kLoad;
   if (command == "history") return kHistory;
   if (command == "info") return kInfo;
+  if (command == "save-all") return kSaveAll;
+  if (command == "save-stream") return kSaveStream;
+  if (command == "delete") return kDelete;
+  if (command == "snapshot") return kSnapshot;
+  if (command == "list") return kList;
   return kMain;
 }
 

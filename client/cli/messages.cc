@@ -97,23 +97,45 @@ absl::StatusOr<std::string> Print(const google::protobuf::Message& message) {
   return UnescapeAngles(json);
 }
 
+// The JSON of a SaveRequest with its payloads as bytes.
+std::string HidePayloads(absl::string_view json) {
+  return MapJsonObject(json, [](const JsonMember& member) {
+    if (member.name == "events") return MapJsonArray(member.value, HidePayload);
+    return member.name == "state" ? HideJson(member.value) : std::string(member.value);
+  });
+}
+
+bool HoldsStruct(const pb::SaveRequest& request) {
+  const auto holds_struct = [](const pb::NewEvent& event) { return event.payload().has_json(); };
+  return std::any_of(request.events().begin(), request.events().end(), holds_struct) || request.state().has_json();
+}
+
 }  // namespace
 
 absl::StatusOr<pb::SaveRequest> SaveRequestFromJson(absl::string_view json) {
   if (absl::Status status = ValidateJson(json); !status.ok()) return status;
-  const std::string prepared = MapJsonObject(json, [](const JsonMember& member) {
-    if (member.name == "events") return MapJsonArray(member.value, HidePayload);
-    return member.name == "state" ? HideJson(member.value) : std::string(member.value);
-  });
   pb::SaveRequest request;
-  const auto status = google::protobuf::util::JsonStringToMessage(prepared, &request);
+  const auto status = google::protobuf::util::JsonStringToMessage(HidePayloads(json), &request);
   if (!status.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("it is not a SaveRequest: ", std::string(status.message())));
   }
   // protobuf also takes one event for a list of one. Its `json` would come through here, with numbers as doubles.
-  const auto holds_struct = [](const pb::NewEvent& event) { return event.payload().has_json(); };
-  if (std::any_of(request.events().begin(), request.events().end(), holds_struct) || request.state().has_json()) {
-    return absl::InvalidArgumentError("it is not a SaveRequest: events must be a list");
+  if (HoldsStruct(request)) return absl::InvalidArgumentError("it is not a SaveRequest: events must be a list");
+  return request;
+}
+
+absl::StatusOr<pb::SaveAllRequest> SaveAllRequestFromJson(absl::string_view json) {
+  if (absl::Status status = ValidateJson(json); !status.ok()) return status;
+  const std::string prepared = MapJsonObject(json, [](const JsonMember& member) {
+    return member.name == "saves" ? MapJsonArray(member.value, HidePayloads) : std::string(member.value);
+  });
+  pb::SaveAllRequest request;
+  const auto status = google::protobuf::util::JsonStringToMessage(prepared, &request);
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("it is not a SaveAllRequest: ", std::string(status.message())));
+  }
+  if (std::any_of(request.saves().begin(), request.saves().end(), HoldsStruct)) {
+    return absl::InvalidArgumentError("it is not a SaveAllRequest: saves and events must be lists");
   }
   return request;
 }
@@ -136,5 +158,13 @@ absl::StatusOr<std::string> ToJson(const pb::RecordedEvent& event) {
 }
 
 absl::StatusOr<std::string> ToJson(const pb::GetServerInfoResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::SaveAllResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::DeleteAggregateResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::Snapshot& snapshot) { return Print(snapshot); }
+
+absl::StatusOr<std::string> ToJson(const pb::AggregateMetadata& metadata) { return Print(metadata); }
 
 }  // namespace persistd::cli

@@ -16,10 +16,17 @@ namespace persistd::cli {
 // INVALID_ARGUMENT, in words for the user, when it is none.
 absl::StatusOr<cim::persistence::v1::SaveRequest> SaveRequestFromJson(absl::string_view json);
 
+// The same for several.
+absl::StatusOr<cim::persistence::v1::SaveAllRequest> SaveAllRequestFromJson(absl::string_view json);
+
 // Compact JSON, on one line. Fails only where the daemon sent what JSON cannot hold, such as a time in the year 10000.
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::SaveResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::LoadResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::RecordedEvent& event);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::GetServerInfoResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::SaveAllResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DeleteAggregateResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::Snapshot& snapshot);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AggregateMetadata& metadata);
 
 }  // namespace persistd::cli

@@ -113,7 +113,9 @@ absl::Status AddEvents(const Arguments& arguments, pb::SaveRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status SetState(const Arguments& arguments, pb::SaveRequest& request) {
+// request: has a state and its schema version.
+template <typename Request>
+absl::Status SetState(const Arguments& arguments, Request& request) {
   if (const auto text = arguments.Get("state")) {
     absl::StatusOr<pb::Payload> state = ParsePayload("--state", *text);
     if (!state.ok()) return state.status();
@@ -138,7 +140,24 @@ absl::Status SetOptions(const Arguments& arguments, pb::SaveRequest& request) {
   }
   if (arguments.Has("clear-tags")) request.mutable_options()->set_clear_tags(true);
   if (arguments.Has("clear-metadata")) request.mutable_options()->set_clear_metadata(true);
+  if (arguments.Has("snapshot")) request.mutable_options()->set_create_snapshot(true);
   return absl::OkStatus();
+}
+
+// request: has a request_id.
+template <typename Request>
+absl::Status SetRequestId(const Arguments& arguments, Request& request) {
+  if (const auto id = arguments.Get("request-id")) {
+    // A script whose variable is not set would save twice when it repeats.
+    if (id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
+    request.set_request_id(*id);
+  }
+  if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadInput(const std::string& file, std::istream& in) {
+  return file == "-" ? ReadAll(in, "standard input") : ReadFile(file);
 }
 
 }  // namespace
@@ -156,6 +175,7 @@ const std::vector<FlagSpec>& SaveFlags() {
       {"metadata", FlagSpec::kRepeated},
       {"clear-tags", FlagSpec::kSwitch},
       {"clear-metadata", FlagSpec::kSwitch},
+      {"snapshot", FlagSpec::kSwitch},
       {"actor"},
       {"correlation-id"},
       {"causation-id"},
@@ -165,8 +185,39 @@ const std::vector<FlagSpec>& SaveFlags() {
 }
 
 const std::vector<FlagSpec>& LoadFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{
+      {"version"},
+      {"as-of"},
+      {"at-least"},
+      {"cached", FlagSpec::kSwitch},
+      {"events", FlagSpec::kSwitch},
+      {"no-events", FlagSpec::kSwitch},
+      {"no-snapshot", FlagSpec::kSwitch},
+  };
+  return flags;
+}
+
+const std::vector<FlagSpec>& SaveAllFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{{"file"}, {"request-id"}};
+  return flags;
+}
+
+const std::vector<FlagSpec>& DeleteFlags() {
   static const std::vector<FlagSpec>& flags =
-      *new std::vector<FlagSpec>{{"version"}, {"as-of"}, {"cached", FlagSpec::kSwitch}};
+      *new std::vector<FlagSpec>{{"expected-version"}, {"actor"}, {"correlation-id"}, {"causation-id"}, {"request-id"}};
+  return flags;
+}
+
+const std::vector<FlagSpec>& SnapshotFlags() {
+  static const std::vector<FlagSpec>& flags =
+      *new std::vector<FlagSpec>{{"version"}, {"state"}, {"state-schema-version"}};
+  return flags;
+}
+
+const std::vector<FlagSpec>& ListFlags() {
+  static const std::vector<FlagSpec>& flags =
+      *new std::vector<FlagSpec>{{"context"}, {"aggregate"}, {"tag", FlagSpec::kRepeated},  {"filter"}, {"order-by"},
+                                 {"limit"},   {"at-least"},  {"deleted", FlagSpec::kSwitch}};
   return flags;
 }
 
@@ -191,7 +242,7 @@ absl::StatusOr<pb::SaveRequest> BuildSave(const Arguments& arguments, std::istre
   pb::SaveRequest request;
   const std::optional<std::string> file = arguments.Get("file");
   if (file.has_value()) {
-    absl::StatusOr<std::string> json = *file == "-" ? ReadAll(in, "standard input") : ReadFile(*file);
+    absl::StatusOr<std::string> json = ReadInput(*file, in);
     if (!json.ok()) return json.status();
     absl::StatusOr<pb::SaveRequest> from_file = SaveRequestFromJson(*json);
     if (!from_file.ok()) {
@@ -205,42 +256,120 @@ absl::StatusOr<pb::SaveRequest> BuildSave(const Arguments& arguments, std::istre
     if (!ref.ok()) return ref.status();
     *request.mutable_ref() = *std::move(ref);
   }
-  for (const auto set : {SetExpectation, AddEvents, SetState, SetOptions}) {
+  for (const auto set : {SetExpectation, AddEvents, SetState<pb::SaveRequest>, SetOptions}) {
     if (absl::Status status = set(arguments, request); !status.ok()) return status;
   }
-  if (const auto id = arguments.Get("request-id")) {
-    // A script whose variable is not set would save twice when it repeats.
-    if (id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
-    request.set_request_id(*id);
-  }
-  if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
+  if (absl::Status status = SetRequestId(arguments, request); !status.ok()) return status;
   return request;
 }
 
-absl::StatusOr<std::variant<pb::LoadRequest, pb::GetAtVersionRequest>> BuildLoad(const Arguments& arguments) {
+absl::StatusOr<pb::LoadRequest> BuildLoad(const Arguments& arguments) {
+  pb::LoadRequest request;
   const auto ref = OnlyRef(arguments);
   if (!ref.ok()) return ref.status();
+  *request.mutable_ref() = *ref;
   const auto version = arguments.GetNumber("version");
   if (!version.ok()) return version.status();
-  const std::optional<std::string> as_of = arguments.Get("as-of");
+  const auto as_of = arguments.Get("as-of"), at_least = arguments.Get("at-least");
   const bool cached = arguments.Has("cached");
-  if (version->has_value() + as_of.has_value() + cached > 1) {
-    return absl::InvalidArgumentError("give only one of --version, --as-of and --cached");
+  if (version->has_value() + as_of.has_value() + at_least.has_value() + cached > 1) {
+    return absl::InvalidArgumentError("give only one of --version, --as-of, --at-least and --cached");
   }
-  if (!version->has_value() && !as_of.has_value()) {
-    pb::LoadRequest request;
-    *request.mutable_ref() = *ref;
-    if (cached) request.mutable_options()->set_consistency(pb::CONSISTENCY_CACHED);
-    return request;
+  if (arguments.Has("events") && arguments.Has("no-events")) {
+    return absl::InvalidArgumentError("give only one of --events and --no-events");
   }
-  pb::GetAtVersionRequest request;
-  *request.mutable_ref() = *ref;
-  if (version->has_value()) {
-    request.set_version(**version);
-  } else if (!google::protobuf::util::TimeUtil::FromString(*as_of, request.mutable_as_of())) {
+  pb::LoadOptions& options = *request.mutable_options();
+  if (cached) options.set_consistency(pb::CONSISTENCY_CACHED);
+  if (version->has_value()) options.set_version(**version);
+  if (as_of.has_value() && !google::protobuf::util::TimeUtil::FromString(*as_of, options.mutable_as_of())) {
     return absl::InvalidArgumentError(
         absl::StrCat("--as-of needs a time like 2024-05-01T12:30:00Z, not \"", *as_of, "\""));
   }
+  if (at_least.has_value()) {
+    options.set_consistency(pb::CONSISTENCY_AT_LEAST);
+    options.mutable_at_least()->set_token(*at_least);
+  }
+  if (arguments.Has("events")) options.set_include_events(true);
+  if (arguments.Has("no-events")) options.set_include_events(false);
+  if (arguments.Has("no-snapshot")) options.set_use_snapshot(false);
+  return request;
+}
+
+absl::StatusOr<pb::SaveAllRequest> BuildSaveAll(const Arguments& arguments, std::istream& in) {
+  const auto file = arguments.Get("file");
+  if (!file.has_value() || !arguments.positionals().empty()) {
+    return absl::InvalidArgumentError("give --file FILE and nothing else; FILE holds a SaveAllRequest as JSON");
+  }
+  const absl::StatusOr<std::string> json = ReadInput(*file, in);
+  if (!json.ok()) return json.status();
+  absl::StatusOr<pb::SaveAllRequest> request = SaveAllRequestFromJson(*json);
+  if (!request.ok())
+    return absl::InvalidArgumentError(absl::StrCat("--file ", *file, ": ", request.status().message()));
+  if (absl::Status status = SetRequestId(arguments, *request); !status.ok()) return status;
+  return request;
+}
+
+absl::StatusOr<pb::DeleteAggregateRequest> BuildDelete(const Arguments& arguments) {
+  pb::DeleteAggregateRequest request;
+  const auto ref = OnlyRef(arguments);
+  if (!ref.ok()) return ref.status();
+  *request.mutable_ref() = *ref;
+  const auto version = arguments.GetNumber("expected-version");
+  if (!version.ok()) return version.status();
+  if (version->has_value()) request.set_expected_version(**version);
+  if (const auto actor = arguments.Get("actor")) request.mutable_metadata()->set_actor(*actor);
+  if (const auto id = arguments.Get("correlation-id")) request.mutable_metadata()->set_correlation_id(*id);
+  if (const auto id = arguments.Get("causation-id")) request.mutable_metadata()->set_causation_id(*id);
+  if (absl::Status status = SetRequestId(arguments, request); !status.ok()) return status;
+  return request;
+}
+
+absl::StatusOr<std::variant<pb::CreateSnapshotRequest, pb::ListSnapshotsRequest, pb::DeleteSnapshotRequest>>
+BuildSnapshot(const Arguments& arguments) {
+  if (arguments.positionals().size() != 2) {
+    return absl::InvalidArgumentError("write create, list or delete, then CONTEXT/AGGREGATE/ENTITY");
+  }
+  const std::string& action = arguments.positionals()[0];
+  const auto ref = ParseRef(arguments.positionals()[1]);
+  if (!ref.ok()) return ref.status();
+  const auto version = arguments.GetNumber("version");
+  if (!version.ok()) return version.status();
+  if (action != "create" && (arguments.Has("state") || arguments.Has("state-schema-version"))) {
+    return absl::InvalidArgumentError("--state and --state-schema-version are for create");
+  }
+  if (action == "create") {
+    pb::CreateSnapshotRequest request;
+    *request.mutable_ref() = *ref;
+    request.set_version(version->value_or(0));
+    if (absl::Status status = SetState(arguments, request); !status.ok()) return status;
+    return request;
+  }
+  if (action == "list") {
+    if (version->has_value()) return absl::InvalidArgumentError("--version is for create and delete");
+    pb::ListSnapshotsRequest request;
+    *request.mutable_ref() = *ref;
+    return request;
+  }
+  if (action != "delete") {
+    return absl::InvalidArgumentError(absl::StrCat("\"", action, "\" is none of create, list and delete"));
+  }
+  if (!version->has_value()) return absl::InvalidArgumentError("say which snapshot with --version N");
+  pb::DeleteSnapshotRequest request;
+  *request.mutable_ref() = *ref;
+  request.set_version(**version);
+  return request;
+}
+
+absl::StatusOr<pb::ListAggregatesRequest> BuildList(const Arguments& arguments) {
+  if (!arguments.positionals().empty()) return absl::InvalidArgumentError("it takes only flags");
+  pb::ListAggregatesRequest request;
+  request.set_context(arguments.Get("context").value_or(""));
+  request.set_aggregate(arguments.Get("aggregate").value_or(""));
+  request.set_filter(arguments.Get("filter").value_or(""));
+  request.set_order_by(arguments.Get("order-by").value_or(""));
+  request.set_show_deleted(arguments.Has("deleted"));
+  for (const std::string& tag : arguments.All("tag")) request.add_tags(tag);
+  if (const auto at_least = arguments.Get("at-least")) request.mutable_at_least()->set_token(*at_least);
   return request;
 }
 

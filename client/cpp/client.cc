@@ -62,13 +62,28 @@ Client::Client(std::shared_ptr<Stub> stub, Options options, std::shared_ptr<Cloc
     : stub_(std::move(stub)), clock_(std::move(clock)), timeout_(options.default_timeout), retry_(options.retry) {}
 
 absl::StatusOr<pb::SaveResponse> Client::Save(pb::SaveRequest request) const {
+  return RepeatSave(std::move(request), &Stub::Save);
+}
+
+absl::StatusOr<pb::SaveAllResponse> Client::SaveAll(pb::SaveAllRequest request) const {
+  return RepeatSave(std::move(request), &Stub::SaveAll);
+}
+
+absl::StatusOr<pb::DeleteAggregateResponse> Client::DeleteAggregate(pb::DeleteAggregateRequest request) const {
+  return RepeatSave(std::move(request), &Stub::DeleteAggregate);
+}
+
+template <typename Request, typename Response>
+absl::StatusOr<Response> Client::RepeatSave(Request request,
+                                            absl::StatusOr<Response> (Stub::*save)(const Request&,
+                                                                                   Stub::Deadline)) const {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
   const Clock::TimePoint deadline = clock_->Now() + timeout_;
   // The last attempt that may have stored the save. Later attempts that got nowhere do not undo it, so it must not be
   // hidden behind an error that says "nothing was stored".
   absl::Status open;
   auto result = Repeat(RetryLoop(retry_, *clock_, deadline), [&] {
-    auto attempt = stub_->Save(request, deadline);
+    auto attempt = (stub_.get()->*save)(request, deadline);
     if (MayHaveBeenStored(attempt.status())) open = attempt.status();
     return attempt;
   });
@@ -76,6 +91,39 @@ absl::StatusOr<pb::SaveResponse> Client::Save(pb::SaveRequest request) const {
   const bool tells_of_itself_only = absl::IsUnavailable(last) || absl::IsResourceExhausted(last);
   if (open.ok() || MayHaveBeenStored(last) || !tells_of_itself_only) return result;
   return Annotate(open, absl::StrCat("then: ", last.message()));
+}
+
+std::unique_ptr<SaveStream> Client::OpenSaveStream(size_t window) const {
+  return std::make_unique<SaveStream>(stub_, clock_, SaveStream::Options{.window = window, .retry = retry_});
+}
+
+absl::StatusOr<pb::Snapshot> Client::CreateSnapshot(const pb::CreateSnapshotRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->CreateSnapshot(request, deadline); });
+}
+
+absl::StatusOr<pb::ListSnapshotsResponse> Client::ListSnapshots(const pb::AggregateRef& ref) const {
+  pb::ListSnapshotsRequest request;
+  *request.mutable_ref() = ref;
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->ListSnapshots(request, deadline); });
+}
+
+absl::Status Client::DeleteSnapshot(const pb::DeleteSnapshotRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->DeleteSnapshot(request, deadline); })
+      .status();
+}
+
+absl::StatusOr<std::vector<pb::BatchLoadResponse>> Client::BatchLoad(
+    const std::vector<pb::LoadRequest>& requests) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->BatchLoad(requests, deadline); });
+}
+
+absl::StatusOr<pb::ListAggregatesResponse> Client::ListAggregates(const pb::ListAggregatesRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->ListAggregates(request, deadline); });
 }
 
 absl::StatusOr<pb::LoadResponse> Client::Load(const pb::LoadRequest& request) const {

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
@@ -23,6 +24,7 @@
 #include "client/cpp/request_id.h"
 #include "client/cpp/requests.h"
 #include "client/cpp/retry.h"
+#include "client/cpp/save_stream.h"
 #include "client/cpp/stub.h"
 #include "grpcpp/security/credentials.h"
 
@@ -56,11 +58,33 @@ class Client {
   // `request_id` itself (NewRequestId) and calls again with the same request.
   absl::StatusOr<cim::persistence::v1::SaveResponse> Save(cim::persistence::v1::SaveRequest request) const;
 
+  // Saves several aggregates in one commit: all or none. Repeated as Save is.
+  absl::StatusOr<cim::persistence::v1::SaveAllResponse> SaveAll(cim::persistence::v1::SaveAllRequest request) const;
+
+  // Deletes an aggregate. Repeated as Save is.
+  absl::StatusOr<cim::persistence::v1::DeleteAggregateResponse> DeleteAggregate(
+      cim::persistence::v1::DeleteAggregateRequest request) const;
+
+  // For many saves, pipelined over one call. window: how many are under way at once.
+  std::unique_ptr<SaveStream> OpenSaveStream(size_t window = 256) const;
+
+  // Snapshots: kept states. All can be repeated.
+  absl::StatusOr<cim::persistence::v1::Snapshot> CreateSnapshot(
+      const cim::persistence::v1::CreateSnapshotRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::ListSnapshotsResponse> ListSnapshots(
+      const cim::persistence::v1::AggregateRef& ref) const;
+  absl::Status DeleteSnapshot(const cim::persistence::v1::DeleteSnapshotRequest& request) const;
+
   // Reads. They are repeated while the daemon is unavailable or overloaded.
   absl::StatusOr<cim::persistence::v1::LoadResponse> Load(const cim::persistence::v1::LoadRequest& request) const;
   absl::StatusOr<cim::persistence::v1::LoadResponse> Load(const cim::persistence::v1::AggregateRef& ref) const;
   absl::StatusOr<cim::persistence::v1::LoadResponse> GetAtVersion(
       const cim::persistence::v1::GetAtVersionRequest& request) const;
+  // An answer for each request, in their order; the call as a whole fails only when the stream breaks.
+  absl::StatusOr<std::vector<cim::persistence::v1::BatchLoadResponse>> BatchLoad(
+      const std::vector<cim::persistence::v1::LoadRequest>& requests) const;
+  absl::StatusOr<cim::persistence::v1::ListAggregatesResponse> ListAggregates(
+      const cim::persistence::v1::ListAggregatesRequest& request) const;
   absl::StatusOr<cim::persistence::v1::AggregateMetadata> GetMetadata(
       const cim::persistence::v1::AggregateRef& ref) const;
   absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo() const;
@@ -69,6 +93,11 @@ class Client {
   HistoryReader History(cim::persistence::v1::GetHistoryRequest request) const;
 
  private:
+  // Of something that is stored at most once by its request_id.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> RepeatSave(Request request,
+                                      absl::StatusOr<Response> (Stub::*save)(const Request&, Stub::Deadline)) const;
+
   std::shared_ptr<Stub> stub_;
   std::shared_ptr<Clock> clock_;
   std::chrono::milliseconds timeout_;

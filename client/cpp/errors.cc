@@ -12,6 +12,15 @@ namespace pb = cim::persistence::v1;
 
 constexpr absl::string_view kErrorDetailUrl = "type.googleapis.com/cim.persistence.v1.ErrorDetail";
 
+void TakeDetail(const pb::Status& details, absl::Status& status) {
+  for (const google::protobuf::Any& any : details.details()) {
+    if (any.type_url() == kErrorDetailUrl) {
+      status.SetPayload(kErrorDetailUrl, absl::Cord(any.value()));
+      break;
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<pb::ErrorDetail> GetErrorDetail(const absl::Status& status) {
@@ -43,13 +52,13 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   // gRPC and absl number their codes alike.
   absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
   pb::Status details;
-  if (!details.ParseFromString(status.error_details())) return result;
-  for (const google::protobuf::Any& any : details.details()) {
-    if (any.type_url() == kErrorDetailUrl) {
-      result.SetPayload(kErrorDetailUrl, absl::Cord(any.value()));
-      break;
-    }
-  }
+  if (details.ParseFromString(status.error_details())) TakeDetail(details, result);
+  return result;
+}
+
+absl::Status FromWireStatus(const pb::Status& status) {
+  absl::Status result(static_cast<absl::StatusCode>(status.code()), status.message());
+  TakeDetail(status, result);
   return result;
 }
 

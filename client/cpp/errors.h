@@ -21,6 +21,9 @@ bool MayHaveBeenStored(const absl::Status& status);
 // The status of a finished call, with the ErrorDetail of its `grpc-status-details-bin` trailer as payload.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
+// The status of a single answer of a stream. Not OK.
+absl::Status FromWireStatus(const cim::persistence::v1::Status& status);
+
 // `status` with `note` added to its message; code and payloads stay.
 absl::Status Annotate(const absl::Status& status, absl::string_view note);
 

@@ -1,7 +1,9 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "cim/persistence/v1/admin.grpc.pb.h"
 #include "cim/persistence/v1/aggregates.grpc.pb.h"
@@ -64,6 +66,37 @@ class GrpcHistoryStream final : public HistoryStream {
   bool finished_ = false;
 };
 
+class GrpcSaveStreamCall final : public SaveStreamCall {
+ public:
+  explicit GrpcSaveStreamCall(std::shared_ptr<pb::AggregateService::Stub> service)
+      : service_(std::move(service)), stream_(service_->SaveStream(&context_)) {}
+
+  ~GrpcSaveStreamCall() override {
+    if (finished_) return;
+    context_.TryCancel();
+    (void)stream_->Finish();  // gRPC wants every call finished.
+  }
+
+  bool Write(const pb::SaveStreamRequest& request, bool more) override {
+    grpc::WriteOptions options;
+    if (more) options.set_buffer_hint();
+    return stream_->Write(request, options);
+  }
+  void WritesDone() override { stream_->WritesDone(); }
+  bool Read(pb::SaveStreamResponse& response) override { return stream_->Read(&response); }
+  absl::Status Finish() override {
+    finished_ = true;
+    return FromGrpcStatus(stream_->Finish());
+  }
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  const std::shared_ptr<pb::AggregateService::Stub> service_;
+  grpc::ClientContext context_;
+  const std::unique_ptr<grpc::ClientReaderWriter<pb::SaveStreamRequest, pb::SaveStreamResponse>> stream_;
+  bool finished_ = false;
+};
+
 class GrpcStub final : public Stub {
  public:
   explicit GrpcStub(const std::shared_ptr<grpc::Channel>& channel)
@@ -84,6 +117,54 @@ class GrpcStub final : public Stub {
   std::unique_ptr<HistoryStream> GetHistory(const pb::GetHistoryRequest& request, Deadline deadline) override {
     return std::make_unique<GrpcHistoryStream>(aggregates_, request, deadline);
   }
+  absl::StatusOr<pb::SaveAllResponse> SaveAll(const pb::SaveAllRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::SaveAll, request, deadline);
+  }
+  absl::StatusOr<pb::DeleteAggregateResponse> DeleteAggregate(const pb::DeleteAggregateRequest& request,
+                                                              Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::DeleteAggregate, request, deadline);
+  }
+  absl::StatusOr<pb::Snapshot> CreateSnapshot(const pb::CreateSnapshotRequest& request, Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::CreateSnapshot, request, deadline);
+  }
+  absl::StatusOr<pb::ListSnapshotsResponse> ListSnapshots(const pb::ListSnapshotsRequest& request,
+                                                          Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::ListSnapshots, request, deadline);
+  }
+  absl::StatusOr<pb::DeleteSnapshotResponse> DeleteSnapshot(const pb::DeleteSnapshotRequest& request,
+                                                            Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::DeleteSnapshot, request, deadline);
+  }
+  absl::StatusOr<pb::ListAggregatesResponse> ListAggregates(const pb::ListAggregatesRequest& request,
+                                                            Deadline deadline) override {
+    return Call(*aggregates_, &pb::AggregateService::Stub::ListAggregates, request, deadline);
+  }
+  absl::StatusOr<std::vector<pb::BatchLoadResponse>> BatchLoad(const std::vector<pb::LoadRequest>& requests,
+                                                               Deadline deadline) override {
+    grpc::ClientContext context;
+    SetDeadline(context, deadline);
+    const auto stream = aggregates_->BatchLoad(&context);
+    std::thread writer([&] {
+      for (const pb::LoadRequest& request : requests) {
+        grpc::WriteOptions options;
+        options.set_buffer_hint();  // The end of the requests follows.
+        if (!stream->Write(request, options)) break;
+      }
+      stream->WritesDone();
+    });
+    std::vector<pb::BatchLoadResponse> answers;
+    pb::BatchLoadResponse answer;
+    while (stream->Read(&answer)) answers.push_back(std::move(answer));
+    writer.join();
+    const grpc::Status status = stream->Finish();
+    if (!status.ok()) return FromGrpcStatus(status);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      if (answers[i].index() != i) return absl::InternalError("the daemon answered loads out of order");
+    }
+    if (answers.size() != requests.size()) return absl::InternalError("the daemon did not answer every load");
+    return answers;
+  }
+  std::shared_ptr<SaveStreamCall> SaveStream() override { return std::make_shared<GrpcSaveStreamCall>(aggregates_); }
   absl::StatusOr<pb::GetServerInfoResponse> GetServerInfo(const pb::GetServerInfoRequest& request,
                                                           Deadline deadline) override {
     return Call(*admin_, &pb::AdminService::Stub::GetServerInfo, request, deadline);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
@@ -21,6 +22,22 @@ class HistoryStream {
   virtual absl::StatusOr<std::optional<cim::persistence::v1::RecordedEvent>> Next() = 0;
 };
 
+// One SaveStream call. One thread writes while another one reads.
+class SaveStreamCall {
+ public:
+  virtual ~SaveStreamCall() = default;
+
+  // more: another Write or WritesDone follows at once. False when the call has ended.
+  virtual bool Write(const cim::persistence::v1::SaveStreamRequest& request, bool more) = 0;
+  virtual void WritesDone() = 0;
+  // False after the last answer.
+  virtual bool Read(cim::persistence::v1::SaveStreamResponse& response) = 0;
+  // How the call ended; once, after Read was false and when nobody writes.
+  virtual absl::Status Finish() = 0;
+  // Makes the call end soon. Any thread.
+  virtual void Cancel() = 0;
+};
+
 // Errors carry their ErrorDetail as described in errors.h. Implementations are thread-safe.
 class Stub {
  public:
@@ -37,6 +54,23 @@ class Stub {
       const cim::persistence::v1::GetMetadataRequest& request, Deadline deadline) = 0;
   virtual std::unique_ptr<HistoryStream> GetHistory(const cim::persistence::v1::GetHistoryRequest& request,
                                                     Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::SaveAllResponse> SaveAll(
+      const cim::persistence::v1::SaveAllRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::DeleteAggregateResponse> DeleteAggregate(
+      const cim::persistence::v1::DeleteAggregateRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::Snapshot> CreateSnapshot(
+      const cim::persistence::v1::CreateSnapshotRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::ListSnapshotsResponse> ListSnapshots(
+      const cim::persistence::v1::ListSnapshotsRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::DeleteSnapshotResponse> DeleteSnapshot(
+      const cim::persistence::v1::DeleteSnapshotRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::ListAggregatesResponse> ListAggregates(
+      const cim::persistence::v1::ListAggregatesRequest& request, Deadline deadline) = 0;
+  // All requests at once; an answer for each, in their order. Not OK when the call broke off.
+  virtual absl::StatusOr<std::vector<cim::persistence::v1::BatchLoadResponse>> BatchLoad(
+      const std::vector<cim::persistence::v1::LoadRequest>& requests, Deadline deadline) = 0;
+  // Without a deadline.
+  virtual std::shared_ptr<SaveStreamCall> SaveStream() = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest& request, Deadline deadline) = 0;
 };

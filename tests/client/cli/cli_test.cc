@@ -153,8 +153,8 @@ TEST_CASE_METHOD(Fixture, "load prints the state with its exact numbers", "[cli]
 }
 
 TEST_CASE_METHOD(Fixture, "load with a version asks for the past", "[cli]") {
-  server.on_get_at_version = [](const pb::GetAtVersionRequest& request, pb::LoadResponse& response) {
-    response.mutable_metadata()->set_version(request.version());
+  server.on_load = [](const pb::LoadRequest& request, pb::LoadResponse& response) {
+    response.mutable_metadata()->set_version(request.options().version());
     return grpc::Status::OK;
   };
   CHECK_THAT(Persistctl({"load", "a/b/c", "--version", "4"}).out, ContainsText("\"version\": \"4\""));

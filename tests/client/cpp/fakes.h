@@ -56,7 +56,11 @@ class FakeStub final : public Stub {
   std::deque<SaveResult> saves;
   std::deque<LoadResult> loads;
   std::deque<HistoryScript> histories;
+  std::deque<absl::StatusOr<cim::persistence::v1::SaveAllResponse>> save_alls;
+  std::deque<std::shared_ptr<SaveStreamCall>> save_streams;
 
+  std::vector<cim::persistence::v1::SaveAllRequest> save_all_requests;
+  std::vector<cim::persistence::v1::DeleteAggregateRequest> delete_requests;
   std::vector<cim::persistence::v1::SaveRequest> save_requests;
   std::vector<cim::persistence::v1::GetHistoryRequest> history_requests;
   std::vector<Deadline> deadlines;
@@ -75,6 +79,37 @@ class FakeStub final : public Stub {
                                                                       Deadline) override {
     return cim::persistence::v1::AggregateMetadata();
   }
+  absl::StatusOr<cim::persistence::v1::SaveAllResponse> SaveAll(const cim::persistence::v1::SaveAllRequest& request,
+                                                                Deadline) override {
+    save_all_requests.push_back(request);
+    return Take(save_alls);
+  }
+  absl::StatusOr<cim::persistence::v1::DeleteAggregateResponse> DeleteAggregate(
+      const cim::persistence::v1::DeleteAggregateRequest& request, Deadline) override {
+    delete_requests.push_back(request);
+    return cim::persistence::v1::DeleteAggregateResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::Snapshot> CreateSnapshot(const cim::persistence::v1::CreateSnapshotRequest&,
+                                                                Deadline) override {
+    return cim::persistence::v1::Snapshot();
+  }
+  absl::StatusOr<cim::persistence::v1::ListSnapshotsResponse> ListSnapshots(
+      const cim::persistence::v1::ListSnapshotsRequest&, Deadline) override {
+    return cim::persistence::v1::ListSnapshotsResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::DeleteSnapshotResponse> DeleteSnapshot(
+      const cim::persistence::v1::DeleteSnapshotRequest&, Deadline) override {
+    return cim::persistence::v1::DeleteSnapshotResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::ListAggregatesResponse> ListAggregates(
+      const cim::persistence::v1::ListAggregatesRequest&, Deadline) override {
+    return cim::persistence::v1::ListAggregatesResponse();
+  }
+  absl::StatusOr<std::vector<cim::persistence::v1::BatchLoadResponse>> BatchLoad(
+      const std::vector<cim::persistence::v1::LoadRequest>& requests, Deadline) override {
+    return std::vector<cim::persistence::v1::BatchLoadResponse>(requests.size());
+  }
+  std::shared_ptr<SaveStreamCall> SaveStream() override { return Take(save_streams); }
   absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest&, Deadline) override {
     return cim::persistence::v1::GetServerInfoResponse();
