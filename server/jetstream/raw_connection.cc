@@ -78,6 +78,8 @@ void LogServerError(natsConnection* connection, natsSubscription*, natsStatus st
   base::LogWarn("NATS reports an error", {{"error", violation.empty() ? natsStatus_GetText(status) : violation}});
 }
 
+bool Library(const ConnectOptions& options) { return options.tls || options.through_library; }
+
 absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
   natsOptions* raw = nullptr;
   RETURN_IF_NATS_ERROR(natsOptions_Create(&raw), "making connection options");
@@ -126,7 +128,9 @@ absl::StatusOr<OptionsPtr> MakeOptions(const ConnectOptions& options) {
     }
   }
   RETURN_IF_NATS_ERROR(natsOptions_SetTimeout(raw, options.connect_timeout.count()), "setting nats.connect_timeout");
-  RETURN_IF_NATS_ERROR(natsOptions_SetPingInterval(raw, options.ping_interval.count()), "setting nats.ping_interval");
+  // Without the library's reading, it would not see the answers to its pings.
+  RETURN_IF_NATS_ERROR(natsOptions_SetPingInterval(raw, Library(options) ? options.ping_interval.count() : 0),
+                       "setting nats.ping_interval");
   RETURN_IF_NATS_ERROR(natsOptions_SetMaxPingsOut(raw, kMaxPingsOut), "setting the ping limit");
   RETURN_IF_NATS_ERROR(natsOptions_SetIOBufSize(raw, kReadBufferBytes), "setting the size of the read buffer");
   // Without a thread of nats.c that writes: what is buffered is written at the end of a burst.
@@ -247,6 +251,37 @@ class RawConnection::Inbox {
     early_.clear();  // Answers that SyncRequest no longer waits for.
   }
 
+  // The last complaint of the server about permissions; empty: there was none.
+  void NoteViolation(std::string text) {
+    base::MutexLock lock(mutex_);
+    violation_ = std::move(text);
+  }
+  std::string violation() const {
+    base::MutexLock lock(mutex_);
+    return violation_;
+  }
+
+  // An answer that came in another way than through nats.c.
+  void Deliver(absl::string_view subject, absl::string_view reply, absl::string_view headers, absl::string_view data) {
+    const std::optional<uint64_t> token = ReplyToken(prefix_, subject, reply);
+    if (!token.has_value()) return;
+    Reply answer;
+    answer.token = *token;
+    answer.message.subject = std::string(subject);
+    answer.message.reply = std::string(reply);
+    if (!headers.empty()) answer.message.headers = ParseHeaders(headers);
+    answer.message.data = std::string(data);
+    const std::string* status = answer.message.headers.Find("Status");
+    answer.no_responders = status != nullptr && *status == "503" && data.empty();
+    std::shared_ptr<const ReplyHandler> handler;
+    {
+      base::MutexLock lock(mutex_);
+      handler = handler_;
+      if (handler == nullptr) early_.push_back(std::move(answer));
+    }
+    if (handler != nullptr) (*handler)(std::move(answer));
+  }
+
   void WaitUntilClosed() {
     base::MutexLock lock(mutex_);
     while (!closed_) changed_.Wait(mutex_);
@@ -292,8 +327,9 @@ class RawConnection::Inbox {
   std::string prefix_;          // Constant once open.
   std::function<void()> wake_;  // Constant once open.
   int handled_ = 0;             // In this burst; of the delivery thread.
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
   base::CondVar changed_;
+  std::string violation_ GUARDED_BY(mutex_);
   std::deque<Reply> early_ GUARDED_BY(mutex_);  // Answers to SyncRequest.
   std::shared_ptr<const ReplyHandler> handler_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
@@ -310,7 +346,7 @@ absl::Status CheckTlsUsable() {
 absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const ConnectOptions& options) {
   absl::StatusOr<OptionsPtr> made = MakeOptions(options);
   if (!made.ok()) return made.status();
-  std::shared_ptr<RawConnection> connection(new RawConnection(options.tls));
+  std::shared_ptr<RawConnection> connection(new RawConnection(Library(options), options.ping_interval));
   if (!connection->socket_->wake.valid()) return absl::UnavailableError("no file descriptor is left for an event");
   Socket::Reference socket = connection->socket_;  // Used inside Connect only.
   RETURN_IF_NATS_ERROR(
@@ -322,24 +358,37 @@ absl::StatusOr<std::shared_ptr<RawConnection>> RawConnection::Connect(const Conn
   connection->inbox_prefix_ = absl::StrCat(inbox, ".");
   natsInbox_Destroy(inbox);
   connection->inbox_->Open(connection->inbox_prefix_, [socket = connection->socket_] { socket->Wake(); });
-  const std::string subject = absl::StrCat(connection->inbox_prefix_, "*");
-  auto reference = std::make_unique<Inbox::Reference>(connection->inbox_);
-  RETURN_IF_NATS_ERROR(natsConnection_Subscribe(&connection->subscription_, connection->connection_, subject.c_str(),
-                                                Inbox::OnMessage, reference.get()),
-                       "subscribing to the inbox");
-  // Fails when the connection is closed already. Then no message can come any more, and the reference is not used.
-  RETURN_IF_NATS_ERROR(natsSubscription_SetOnCompleteCB(connection->subscription_, Inbox::OnClosed, reference.get()),
-                       "watching the inbox");
-  reference.release();
-  // Bounded by the requests under way; dropping an answer would turn a known outcome into an unknown one.
-  RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(connection->subscription_, -1, -1),
-                       "raising the inbox's limits");
-  connection->RunDeferred();  // Sends the subscription.
+  if (Library(options)) {
+    RETURN_IF_ERROR(connection->SubscribeInbox());
+  } else {
+    connection->read_buffer_.resize(kReadBufferBytes);
+    connection->last_read_ = std::chrono::steady_clock::now();
+    RETURN_IF_ERROR(connection->Append(absl::StrCat("SUB ", connection->inbox_prefix_, "* 1\r\n")));
+  }
+  connection->RunDeferred();
   return connection;
 }
 
-RawConnection::RawConnection(bool tls)
-    : tls_(tls), socket_(std::make_shared<Socket>()), inbox_(std::make_shared<Inbox>()) {}
+absl::Status RawConnection::SubscribeInbox() {
+  const std::string subject = absl::StrCat(inbox_prefix_, "*");
+  auto reference = std::make_unique<Inbox::Reference>(inbox_);
+  RETURN_IF_NATS_ERROR(
+      natsConnection_Subscribe(&subscription_, connection_, subject.c_str(), Inbox::OnMessage, reference.get()),
+      "subscribing to the inbox");
+  // Fails when the connection is closed already. Then no message can come any more, and the reference is not used.
+  RETURN_IF_NATS_ERROR(natsSubscription_SetOnCompleteCB(subscription_, Inbox::OnClosed, reference.get()),
+                       "watching the inbox");
+  reference.release();
+  // Bounded by the requests under way; dropping an answer would turn a known outcome into an unknown one.
+  RETURN_IF_NATS_ERROR(natsSubscription_SetPendingLimits(subscription_, -1, -1), "raising the inbox's limits");
+  return absl::OkStatus();
+}
+
+RawConnection::RawConnection(bool through_library, std::chrono::milliseconds ping_interval)
+    : through_library_(through_library),
+      ping_interval_(ping_interval),
+      socket_(std::make_shared<Socket>()),
+      inbox_(std::make_shared<Inbox>()) {}
 
 RawConnection::~RawConnection() {
   // Closed first: nats.c before 3.6.1 crashes on a message for a subscription that was destroyed.
@@ -366,7 +415,7 @@ absl::Status RawConnection::CheckSendable(const OutgoingMessage& message) const 
 }
 
 absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place) {
-  if (tls_) return PublishWithNats(message, reply_token, place);
+  if (through_library_) return PublishThroughLibrary(message, reply_token, place);
   // Written here, not by nats.c: its messages cost a copy, a table of the headers, and the wake-up of the thread that
   // frees them. That is more than all the rest of a save.
   std::string batch;
@@ -377,14 +426,11 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   }
   const bool headers = !message.headers.fields().empty() || place != nullptr;
   const size_t header_bytes = headers ? HeaderBytes(message.headers) + batch.size() : 0;
+  const std::string reply = reply_token == 0 ? "" : absl::StrCat(inbox_prefix_, reply_token, " ");
   {
     base::MutexLock lock(write_mutex_);
-    if (socket_->detached) return absl::UnavailableError("the connection to NATS is closed");
-    if (out_.size() > kMaxBufferedBytes) {
-      return absl::UnavailableError("the NATS server does not read what is sent to it");
-    }
-    absl::StrAppend(&out_, headers ? "HPUB " : "PUB ", message.subject, " ");
-    if (reply_token != 0) absl::StrAppend(&out_, inbox_prefix_, reply_token, " ");
+    RETURN_IF_ERROR(CheckWritable());
+    absl::StrAppend(&out_, headers ? "HPUB " : "PUB ", message.subject, " ", reply);
     if (headers) {
       absl::StrAppend(&out_, header_bytes, " ", header_bytes + message.data.size(), "\r\nNATS/1.0\r\n");
       for (const auto& [name, value] : message.headers.fields()) absl::StrAppend(&out_, name, ": ", value, "\r\n");
@@ -397,8 +443,8 @@ absl::Status RawConnection::Publish(const OutgoingMessage& message, uint64_t rep
   return absl::OkStatus();
 }
 
-absl::Status RawConnection::PublishWithNats(const OutgoingMessage& message, uint64_t reply_token,
-                                            const BatchPlace* place) {
+absl::Status RawConnection::PublishThroughLibrary(const OutgoingMessage& message, uint64_t reply_token,
+                                                  const BatchPlace* place) {
   const std::string reply = reply_token == 0 ? "" : ReplySubject(reply_token);
   natsMsg* raw = nullptr;
   RETURN_IF_NATS_ERROR(natsMsg_Create(&raw, message.subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
@@ -430,6 +476,19 @@ absl::Status RawConnection::PublishWithNats(const OutgoingMessage& message, uint
     default:
       return absl::UnknownError(absl::StrCat("publishing: ", natsStatus_GetText(status)));
   }
+}
+
+absl::Status RawConnection::CheckWritable() const {
+  if (socket_->detached) return absl::UnavailableError("the connection to NATS is closed");
+  if (out_.size() <= kMaxBufferedBytes) return absl::OkStatus();
+  return absl::UnavailableError("the NATS server does not read what is sent to it");
+}
+
+absl::Status RawConnection::Append(absl::string_view bytes) {
+  base::MutexLock lock(write_mutex_);
+  RETURN_IF_ERROR(CheckWritable());
+  absl::StrAppend(&out_, bytes);
+  return absl::OkStatus();
 }
 
 void RawConnection::RunDeferred() {
@@ -480,13 +539,79 @@ void RawConnection::MoveBytes(std::chrono::milliseconds timeout) {
     [[maybe_unused]] const ssize_t taken = read(socket_->wake.get(), &wakes, sizeof(wakes));
   }
   if ((ready[0].revents & POLLOUT) != 0) Write();
-  if ((ready[0].revents & ~POLLOUT) != 0) natsConnection_ProcessReadEvent(connection_);
+  if ((ready[0].revents & ~POLLOUT) == 0) return;
+  if (through_library_) {
+    natsConnection_ProcessReadEvent(connection_);
+  } else {
+    Read();
+  }
+}
+
+// What the parser finds, on its way to the inbox.
+class RawConnection::Receiver final : public WireParser::Sink {
+ public:
+  explicit Receiver(RawConnection* connection) : connection_(*connection) {}
+
+  void OnMessage(absl::string_view subject, absl::string_view reply, absl::string_view headers,
+                 absl::string_view data) override {
+    connection_.inbox_->Deliver(subject, reply, headers, data);
+    if (++messages_ % base::Burst::kMaxThings == 0) base::Burst::Now();
+  }
+  void OnPing() override {
+    // Fails when the connection is closed.
+    if (connection_.Append("PONG\r\n").ok()) base::Burst::AtEnd(connection_.shared_from_this());
+  }
+  void OnError(absl::string_view text) override {
+    base::LogWarn("NATS reports an error", {{"error", text}});
+    // After any other error the server closes the connection by itself.
+    if (absl::StrContains(absl::AsciiStrToLower(text), "permissions violation")) {
+      connection_.inbox_->NoteViolation(std::string(text));
+    }
+  }
+
+ private:
+  RawConnection& connection_;
+  int messages_ = 0;
+};
+
+void RawConnection::Read() {
+  const ssize_t count = recv(socket_->fd.get(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
+  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+  if (count <= 0) {
+    natsConnection_Close(connection_);
+    return;
+  }
+  last_read_ = std::chrono::steady_clock::now();
+  pings_out_ = 0;
+  Receiver receiver(this);
+  base::Burst::Begin();
+  const absl::Status parsed = parser_.Feed({read_buffer_.data(), static_cast<size_t>(count)}, receiver);
+  base::Burst::End();
+  if (parsed.ok()) return;
+  base::LogError("the connection to NATS is given up", {{"reason", parsed}});
+  natsConnection_Close(connection_);
+}
+
+void RawConnection::CheckAlive() {
+  if (through_library_) return;  // nats.c does that.
+  const auto silent = std::chrono::steady_clock::now() - last_read_;
+  if (silent < ping_interval_ * (pings_out_ + 1)) return;
+  if (pings_out_ >= kMaxPingsOut) {
+    base::LogWarn("the NATS server does not answer pings");
+    natsConnection_Close(connection_);
+    return;
+  }
+  ++pings_out_;
+  if (Append("PING\r\n").ok()) RunDeferred();
 }
 
 void RawConnection::Serve(ReplyHandler on_reply) {
   inbox_->HandOver(std::move(on_reply));
-  while (!socket_->detached) MoveBytes(kIdleWait);
-  inbox_->WaitUntilClosed();
+  while (!socket_->detached) {
+    MoveBytes(through_library_ ? kIdleWait : ping_interval_);
+    CheckAlive();
+  }
+  if (through_library_) inbox_->WaitUntilClosed();
 }
 
 absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& message, std::chrono::milliseconds timeout) {
@@ -502,7 +627,7 @@ absl::StatusOr<Message> RawConnection::SyncRequest(const OutgoingMessage& messag
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
-      const std::string violation = PermissionsViolation(connection_);
+      const std::string violation = through_library_ ? PermissionsViolation(connection_) : inbox_->violation();
       if (!violation.empty()) return absl::PermissionDeniedError(violation);
       return absl::UnknownError("no answer in time");
     }

@@ -18,8 +18,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/burst.h"
+#include "server/base/clock.h"
 #include "server/base/mutex.h"
 #include "server/jetstream/message.h"
+#include "server/jetstream/wire_parser.h"
 
 namespace persistd::jetstream {
 
@@ -39,6 +41,8 @@ struct ConnectOptions {
   std::string name = "persistd";  // Shown by the NATS server's monitoring.
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds ping_interval{10000};
+  // Read and write through nats.c, as TLS needs it, in place of our own shorter way.
+  bool through_library = false;
 };
 
 // A message that came to the inbox, as an answer to the request numbered `token`, or from a consumer whose name ends
@@ -94,21 +98,30 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
 
  private:
   class Inbox;
+  class Receiver;
   struct Socket;
 
-  explicit RawConnection(bool tls);
+  RawConnection(bool through_library, std::chrono::milliseconds ping_interval);
 
-  // With TLS, where only nats.c can write.
-  absl::Status PublishWithNats(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place);
+  absl::Status SubscribeInbox();
+  absl::Status PublishThroughLibrary(const OutgoingMessage& message, uint64_t reply_token, const BatchPlace* place);
+  // What the socket has, taken apart.
+  void Read();
+  // Closes a connection whose server has been silent for long, and asks whether it still is there.
+  void CheckAlive();
 
   // Reads and writes what the socket is ready for, after waiting for that, or for Wake, for at most `timeout`.
   void MoveBytes(std::chrono::milliseconds timeout);
+  absl::Status CheckWritable() const REQUIRES(write_mutex_);
+  // Adds to what is to be written.
+  absl::Status Append(absl::string_view bytes) EXCLUDES(write_mutex_);
   // Writes what is buffered, as far as the socket takes it.
   void Write() EXCLUDES(write_mutex_);
   // The same for what nats.c has buffered: its pings and subscriptions. False when some is left.
   bool WriteOfNats() REQUIRES(write_mutex_);
 
-  const bool tls_;
+  const bool through_library_;
+  const std::chrono::milliseconds ping_interval_;
   const std::shared_ptr<Socket> socket_;
   const std::shared_ptr<Inbox> inbox_;
   natsConnection* connection_ = nullptr;
@@ -117,6 +130,11 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
   base::Mutex write_mutex_;
   std::string out_ GUARDED_BY(write_mutex_);  // Published, not yet written from out_written_ on.
   size_t out_written_ GUARDED_BY(write_mutex_) = 0;
+  // Of the thread in Serve or SyncRequest.
+  std::string read_buffer_;
+  WireParser parser_;
+  base::SteadyTime last_read_;
+  int pings_out_ = 0;
 };
 
 }  // namespace persistd::jetstream

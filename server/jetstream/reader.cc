@@ -11,23 +11,12 @@
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/jetstream/api.h"
+#include "server/jetstream/wire_parser.h"
 
 namespace persistd::jetstream {
 namespace {
 
-constexpr absl::string_view kHeaderPreamble = "NATS/1.0";
-
 std::string Query(const nlohmann::json& query) { return query.dump(); }
-
-Headers ParseHeaderBlock(absl::string_view block) {
-  Headers headers;
-  for (absl::string_view line : absl::StrSplit(block, "\r\n")) {
-    const size_t colon = line.find(':');
-    if (colon == absl::string_view::npos || absl::StartsWith(line, kHeaderPreamble)) continue;
-    headers.Add(line.substr(0, colon), std::string(absl::StripAsciiWhitespace(line.substr(colon + 1))));
-  }
-  return headers;
-}
 
 }  // namespace
 
@@ -70,7 +59,7 @@ absl::StatusOr<std::optional<Message>> ParseMessageGet(const std::string& data) 
       !absl::Base64Unescape(StringField(stored, "hdrs"), &headers)) {
     return absl::UnavailableError("NATS answered a message get in an unknown form");
   }
-  message.headers = ParseHeaderBlock(headers);
+  message.headers = ParseHeaders(headers);
   message.time = base::ParseRfc3339(StringField(stored, "time")).value_or(base::WallTime());
   return std::optional<Message>(std::move(message));
 }

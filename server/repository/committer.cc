@@ -22,10 +22,10 @@ using std::chrono::milliseconds;
 constexpr size_t kLeastWorthBatch = 6;
 // A second batch goes out before the first is answered only when it is worth its fixed cost.
 constexpr size_t kLeastSecondBatch = 64;
-// What a batch should take at most, because reads of the stream wait for it; and the sizes that this may lead to.
+// What a batch should take at most, because reads of the stream wait for it, and the size from which that makes batches
+// smaller: below it a batch takes its fixed cost, so smaller ones would take more in all.
 constexpr milliseconds kBatchTime{10};
-constexpr size_t kFirstBatchMessages = 256;
-constexpr size_t kLeastBatchMessages = 32;
+constexpr size_t kLeastBatchMessages = 256;
 // Waiting for a stream, in all.
 constexpr size_t kMaxWaitingBytes = 256u << 20;
 
@@ -52,7 +52,7 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
   Lane(const Committer* owner, StreamPtr stream)
       : owner_(*owner),
         stream_(std::move(stream)),
-        batch_messages_(std::min(kFirstBatchMessages, owner->options_.max_batch_messages)) {}
+        batch_messages_(std::min(kLeastBatchMessages, owner->options_.max_batch_messages)) {}
 
   // False: too much waits already.
   bool Add(SendingPtr sending) {

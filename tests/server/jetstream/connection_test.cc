@@ -50,7 +50,9 @@ TEST_CASE("A request gets its answer, and several in flight get their own", "[je
 
 TEST_CASE("Many threads that write at once share one connection", "[jetstream]") {
   const auto nats = Must(NatsServer::Start({}));
-  Live live(To(nats->url()));
+  ConnectOptions options = To(nats->url());
+  options.through_library = GENERATE(false, true);
+  Live live(options);
   REQUIRE(live.WaitUntilUp());
   live.MakeStream(EventStreamConfig("S", "s.>"));
   constexpr int kThreads = 8;
@@ -80,6 +82,7 @@ TEST_CASE("A connection that is silent for many pings stays up", "[jetstream]") 
   const auto nats = Must(NatsServer::Start({}));
   ConnectOptions options = To(nats->url());
   options.ping_interval = std::chrono::milliseconds(50);
+  options.through_library = GENERATE(false, true);
   Live live(options);
   REQUIRE(live.WaitUntilUp());
   const auto until = In(std::chrono::milliseconds(600));
@@ -88,9 +91,23 @@ TEST_CASE("A connection that is silent for many pings stays up", "[jetstream]") 
   CHECK(live.connection().connects() == 1);
 }
 
+TEST_CASE("A server that does not answer pings is given up", "[jetstream]") {
+  const auto nats = Must(NatsServer::Start({}));
+  ConnectOptions options = To(nats->url());
+  options.ping_interval = std::chrono::milliseconds(100);
+  options.through_library = GENERATE(false, true);
+  Live live(options);
+  REQUIRE(live.WaitUntilUp());
+  nats->Pause();
+  CHECK(live.WaitUntilDown());
+  nats->Resume();
+}
+
 TEST_CASE("A subject that nobody serves is an answer of its own and leaves the connection up", "[jetstream]") {
   const auto nats = Must(NatsServer::Start({}));
-  Live live(To(nats->url()));
+  ConnectOptions options = To(nats->url());
+  options.through_library = GENERATE(false, true);
+  Live live(options);
   REQUIRE(live.WaitUntilUp());
   const absl::Status status = live.Ask(Text("nobody.home", "x")).status();
   CHECK(absl::IsUnavailable(status));
