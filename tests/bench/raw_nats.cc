@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/base/clock.h"
 #include "server/base/uuid.h"
 
@@ -62,7 +63,10 @@ struct RawNats::Impl {
 
 RawNats::RawNats(const std::string& urls, bool send_asap) : impl_(std::make_unique<Impl>()) {
   Check(natsOptions_Create(&impl_->options), "making options");
-  Check(natsOptions_SetURL(impl_->options, urls.c_str()), "setting the URL");
+  const std::vector<std::string> list = absl::StrSplit(urls, ',');
+  std::vector<const char*> servers;
+  for (const std::string& url : list) servers.push_back(url.c_str());
+  Check(natsOptions_SetServers(impl_->options, servers.data(), static_cast<int>(servers.size())), "setting the URLs");
   Check(natsOptions_SetSendAsap(impl_->options, send_asap), "setting SendAsap");
   Check(natsOptions_SetAllowReconnect(impl_->options, false), "turning off reconnecting");
   Check(natsConnection_Connect(&impl_->connection, impl_->options), "connecting");

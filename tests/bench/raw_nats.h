@@ -18,6 +18,7 @@ namespace persistd::bench {
 
 class RawNats {
  public:
+  // urls: separated by commas; nats.c connects to one of them, in random order, as it does for persistd.
   // send_asap: each publish is a write of its own; otherwise nats.c's flusher thread gathers them.
   RawNats(const std::string& urls, bool send_asap);
   ~RawNats();
