@@ -46,6 +46,11 @@ class AggregateLocks {
   // RESOURCE_EXHAUSTED (OVERLOADED) when the lock is not free by the deadline: nothing was done yet.
   base::Task<absl::StatusOr<Guard>> Acquire(domain::AggregateRef ref, base::SteadyTime deadline);
 
+  bool IsHeld(const domain::AggregateRef& ref) const {
+    base::MutexLock lock(mutex_);
+    return locked_.contains(ref);
+  }
+
  private:
   struct Waiter {
     uint64_t ticket;
@@ -57,7 +62,7 @@ class AggregateLocks {
   void Leave(const domain::AggregateRef& ref, uint64_t ticket);
 
   base::Executor* const executor_;
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
   uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
   // Locked aggregates, and who waits for them.
   std::map<domain::AggregateRef, std::deque<Waiter>> locked_ GUARDED_BY(mutex_);

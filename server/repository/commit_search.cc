@@ -63,6 +63,20 @@ base::Task<absl::Status> CommitSearch::CatchUp(domain::AggregateRef ref, Head he
   co_return absl::OkStatus();
 }
 
+base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::ByHint(domain::AggregateRef ref, Head head,
+                                                                         std::string commit_id,
+                                                                         base::SteadyTime deadline) {
+  if (hints_ == nullptr) co_return std::nullopt;
+  const std::optional<uint64_t> first = co_await hints_->FirstVersion(ref, commit_id, deadline);
+  // What the index has read may be gone again: a hint is worth what the stream says of it.
+  if (!first.has_value() || *first < 1 || *first > head.version) co_return std::nullopt;
+  const uint64_t version = *first;
+  CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
+                      co_await At(std::move(ref), std::move(head), std::move(commit_id), version, deadline));
+  if (!found.has_value()) co_return std::nullopt;
+  co_return version;
+}
+
 base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domain::AggregateRef ref, Head head,
                                                                            std::string commit_id, CommitWindow& window,
                                                                            base::SteadyTime deadline) {
@@ -81,7 +95,12 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
                         co_await history_->EventAt(ref, head.stream, std::move(from), *end, deadline));
     if (decoded.event.commit_id == commit_id) co_return FirstVersion(decoded.event);
   }
-  if (window.CoversSince(since) || window.first_version() <= least_version) co_return std::nullopt;
+  if (window.CoversSince(since)) co_return std::nullopt;
+  if (!made.has_value()) {
+    CO_ASSIGN_OR_RETURN(const std::optional<uint64_t> hinted, co_await ByHint(ref, head, commit_id, deadline));
+    if (hinted.has_value()) co_return hinted;
+  }
+  if (window.first_version() <= least_version) co_return std::nullopt;
 
   std::optional<uint64_t> found;
   const CommitVisitor visit = [&](const domain::RecordedEvent& end) {

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "server/base/clock.h"
 #include "server/base/task.h"
+#include "server/repository/commit_hints.h"
 #include "server/repository/commit_window.h"
 #include "server/repository/head.h"
 #include "server/repository/history.h"
@@ -20,10 +21,11 @@ class CommitSearch {
   // How far the clock that made a UUIDv7 may be ahead of the clock that recorded its save; the saver holds callers to
   // it.
   static constexpr std::chrono::minutes kClockSkew{5};
-  // How many events are searched for an id that carries no time.
+  // How many events are searched for an id that carries no time, beside what the hints say.
   static constexpr uint64_t kSearchedEvents = 1000;
 
-  explicit CommitSearch(History* history) : history_(history) {}
+  // hints: nullptr when there are none.
+  CommitSearch(History* history, CommitHints* hints) : history_(history), hints_(hints) {}
 
   // The first event of the save with this id, if that save begins at `version`; the only place for a save that expected
   // version - 1.
@@ -47,7 +49,12 @@ class CommitSearch {
   base::Task<absl::Status> VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
                                         CommitVisitor visitor, base::SteadyTime deadline);
 
+  // The first version of the save if the hints know it, and the stream agrees.
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> ByHint(domain::AggregateRef ref, Head head, std::string commit_id,
+                                                             base::SteadyTime deadline);
+
   History* const history_;
+  CommitHints* const hints_;
 };
 
 // OK when the stored events, and the labels stored with them, are those that `command` asks to save; otherwise

@@ -20,6 +20,8 @@
 #include "server/base/task.h"
 #include "server/domain/event.h"
 #include "server/domain/position.h"
+#include "server/repository/commit_hints.h"
+#include "server/repository/lru_cache.h"
 #include "server/repository/storage.h"
 
 namespace persistd::repository {
@@ -166,11 +168,13 @@ struct RepositoryOptions {
   size_t state_cache_bytes = 64u << 20;
   std::chrono::milliseconds cache_ttl{5000};
   size_t max_load_bytes = 4u << 20;
+  CommitHints* hints = nullptr;  // Must outlive the repository; nullptr: there are none.
 };
 
 // Counts since the start.
 struct RepositoryStats {
   std::map<std::string, uint64_t> foreign_messages;  // Met while reading, by stream.
+  std::map<std::string, CacheStats> caches;          // By name.
 };
 
 class Repository {
@@ -194,6 +198,10 @@ class Repository {
                                                                               base::SteadyTime deadline) = 0;
   virtual base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
                                                   base::SteadyTime deadline) = 0;
+
+  // To be called for each save of an aggregate that some daemon, or this one, stored: its last event, and where that
+  // is. Keeps the caches from holding what is outdated. Quick.
+  virtual void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) = 0;
 
   virtual std::vector<jetstream::StreamPtr> streams() const = 0;
   virtual RepositoryStats stats() const = 0;

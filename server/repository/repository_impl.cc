@@ -28,7 +28,8 @@ class RepositoryImpl final : public Repository {
       : storage_(options.storage, connections, executor, clock),
         history_(&storage_),
         states_(options.head_cache_bytes / 2, &storage_, &history_, executor),
-        saver_({.head_cache_bytes = options.head_cache_bytes}, &storage_, &history_, executor, clock),
+        saver_({.head_cache_bytes = options.head_cache_bytes, .hints = options.hints}, &storage_, &history_, executor,
+               clock),
         loader_({.state_cache_entries = options.state_cache_entries,
                  .state_cache_bytes = options.state_cache_bytes,
                  .cache_ttl = options.cache_ttl,
@@ -55,8 +56,16 @@ class RepositoryImpl final : public Repository {
     co_return domain::Internal("not in this version");
   }
 
+  void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) override {
+    saver_.NoteSave(ref, sequence);
+    loader_.NoteSave(ref, version);
+  }
+
   std::vector<StreamPtr> streams() const override { return storage_.streams(); }
-  RepositoryStats stats() const override { return {.foreign_messages = history_.foreign_messages()}; }
+  RepositoryStats stats() const override {
+    return {.foreign_messages = history_.foreign_messages(),
+            .caches = {{"heads", saver_.head_stats()}, {"loads", loader_.load_stats()}}};
+  }
 
  private:
   // Writes the state of a stored save and says what it came to.

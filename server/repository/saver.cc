@@ -78,7 +78,7 @@ Saver::Saver(Options options, Storage* storage, History* history, base::Executor
       history_(history),
       executor_(executor),
       clock_(clock),
-      search_(history),
+      search_(history, options.hints),
       locks_(executor),
       heads_({.max_entries = std::numeric_limits<size_t>::max(), .max_bytes = options.head_cache_bytes}) {}
 
@@ -670,6 +670,12 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
     commits.push_back(std::move(commit));
   }
   return commits;
+}
+
+void Saver::NoteSave(const domain::AggregateRef& ref, uint64_t sequence) {
+  // While a save of this daemon is under way, the event may be its own, and that save sets the head itself.
+  if (locks_.IsHeld(ref)) return;
+  heads_.EraseOutdated(ref, [sequence](const KnownHead& known) { return known.head.last_sequence < sequence; });
 }
 
 void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {

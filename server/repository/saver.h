@@ -16,6 +16,7 @@
 #include "server/base/executor.h"
 #include "server/base/task.h"
 #include "server/repository/aggregate_locks.h"
+#include "server/repository/commit_hints.h"
 #include "server/repository/commit_search.h"
 #include "server/repository/commit_window.h"
 #include "server/repository/head.h"
@@ -39,6 +40,7 @@ class Saver {
  public:
   struct Options {
     size_t head_cache_bytes = 0;
+    CommitHints* hints = nullptr;  // nullptr: there are none.
   };
 
   Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock);
@@ -46,6 +48,10 @@ class Saver {
   base::Task<absl::StatusOr<Commit>> Save(SaveCommand command, base::SteadyTime deadline);
   // In the order of the command. VERSION_CONFLICT names everything that is not as expected.
   base::Task<absl::StatusOr<std::vector<Commit>>> SaveAll(SaveAllCommand command, base::SteadyTime deadline);
+
+  // Some daemon has saved the aggregate: the event at `sequence` is there. Drops a head that is older.
+  void NoteSave(const domain::AggregateRef& ref, uint64_t sequence);
+  CacheStats head_stats() const { return heads_.stats(); }
 
  private:
   struct KnownHead {
