@@ -18,15 +18,15 @@
 namespace persistd::index {
 
 struct ListQuery {
-  std::string context;            // Empty: all.
-  std::string aggregate;          // Empty: all.
-  std::vector<std::string> tags;  // An aggregate must have all of them.
-  std::string filter;             // AIP-160, see server/filter; empty: all.
-  std::string order_by;           // entity_id (also when empty), last_modified or version, with ` desc` for descending.
-  int page_size = 0;              // 0: 100; more than 1000 means 1000.
-  std::string page_token;         // From the page before; empty: the first one.
+  std::string context{};            // Empty: all.
+  std::string aggregate{};          // Empty: all.
+  std::vector<std::string> tags{};  // An aggregate must have all of them.
+  std::string filter{};             // AIP-160, see server/filter; empty: all.
+  std::string order_by{};    // entity_id (also when empty), last_modified or version, with ` desc` for descending.
+  int page_size = 0;         // 0: 100; more than 1000 means 1000.
+  std::string page_token{};  // From the page before; empty: the first one.
   bool show_deleted = false;
-  std::optional<domain::Position> at_least;  // Wait until the index has read it.
+  std::optional<domain::Position> at_least{};  // Wait until the index has read it.
 };
 
 struct ListPage {
