@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/app/index_info.h"
 #include "server/app/options.h"
 #include "server/app/version.h"
 #include "server/base/logging.h"
@@ -35,21 +36,17 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   if (config.nats.tls.enabled) RETURN_IF_ERROR(jetstream::CheckTlsUsable());
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), clock));
   Daemon* self = daemon.get();
-  const auto gate = [self](jetstream::RawConnection& connection) { return self->PassGate(connection); };
-  daemon->writes_ =
-      std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
-  daemon->writes_->OnChange([self] { self->UpdateHealth(); });
-  if (self->config_.nats.connections > 1) {
-    daemon->reads_ =
-        std::make_unique<jetstream::Connection>(ConnectOptionsOf(self->config_.nats), gate, &self->executor_);
-    daemon->reads_->OnChange([self] { self->UpdateHealth(); });
-  }
+  daemon->writes_ = daemon->MakeConnection();
+  if (self->config_.nats.connections > 1) daemon->reads_ = daemon->MakeConnection();
+  if (self->config_.nats.connections > 2) daemon->tails_ = daemon->MakeConnection();
+  daemon->MakeFollower();
   const repository::Connections connections{
       .writes = self->writes_.get(), .reads = self->reads_ != nullptr ? self->reads_.get() : self->writes_.get()};
   repository::RepositoryOptions options = RepositoryOptionsOf(self->config_);
   options.storage.commit.group_single = [self](const jetstream::Stream& stream) {
     return self->FsyncMode(stream.replicas) == jetstream::FsyncMode::kAlways;
   };
+  options.hints = &self->follower_->index();
   daemon->repository_ = repository::Repository::Create(std::move(options), connections, &self->executor_, clock);
   daemon->aggregates_ = std::make_unique<rpc::AggregateService>(
       self->repository_.get(),
@@ -62,6 +59,31 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   return daemon;
 }
 
+std::unique_ptr<jetstream::Connection> Daemon::MakeConnection() {
+  auto connection = std::make_unique<jetstream::Connection>(
+      ConnectOptionsOf(config_.nats), [this](jetstream::RawConnection& raw) { return PassGate(raw); }, &executor_);
+  connection->OnChange([this] { UpdateHealth(); });
+  return connection;
+}
+
+void Daemon::MakeFollower() {
+  index::Follower::Options options;
+  options.path = (std::filesystem::path(config_.data_dir) / "index.db").string();
+  options.cache_bytes = config_.repository.index_cache_bytes;
+  options.tails.event_stream_name = config_.repository.event_stream_name;
+  // The tails begin when there is a repository, and end before it goes.
+  follower_ = std::make_unique<index::Follower>(
+      std::move(options), connections().back(), &executor_,
+      [this](const index::Entry& last) { repository_->NoteSave(last.ref, last.version, last.sequence); });
+}
+
+std::vector<jetstream::Connection*> Daemon::connections() const {
+  std::vector<jetstream::Connection*> all = {writes_.get()};
+  if (reads_ != nullptr) all.push_back(reads_.get());
+  if (tails_ != nullptr) all.push_back(tails_.get());
+  return all;
+}
+
 Daemon::~Daemon() { Stop(); }
 
 absl::Status Daemon::Start(std::function<void()> on_serving) {
@@ -70,6 +92,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
     on_serving_ = std::move(on_serving);
   }
   RETURN_IF_ERROR(LockDataDir());
+  RETURN_IF_ERROR(follower_->Open());
   std::vector<rpc::Service> services;
   services.push_back(aggregates_->MakeService());
   services.push_back(admin_->MakeService());
@@ -77,8 +100,8 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   server_->Start();
   base::LogInfo("listening", {{"address", address()}});
   if (config_.nats.embedded.enabled) RETURN_IF_ERROR(StartEmbedded());
-  writes_->Start();
-  if (reads_ != nullptr) reads_->Start();
+  for (jetstream::Connection* connection : connections()) connection->Start();
+  follower_->Start();
   return absl::OkStatus();
 }
 
@@ -115,8 +138,7 @@ absl::Status Daemon::StartEmbedded() {
     base::MutexLock lock(mutex_);
     embedded_ = std::move(embedded);
   }
-  writes_->UseServer(connect);
-  if (reads_ != nullptr) reads_->UseServer(connect);
+  for (jetstream::Connection* connection : connections()) connection->UseServer(connect);
   return absl::OkStatus();
 }
 
@@ -149,6 +171,7 @@ void Daemon::UpdateHealth() {
   {
     base::MutexLock lock(mutex_);
     if (stopping_) return;
+    // Nothing that must be right depends on what follows the streams.
     const bool ready = writes_->status().ok() && (reads_ == nullptr || reads_->status().ok());
     if (ready == serving_) return;
     serving_ = ready;
@@ -169,12 +192,12 @@ void Daemon::Stop() {
     base::LogInfo("stopping", {{"grace_ms", config_.server.shutdown_grace.count()}});
     // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
     server_->Shutdown(config_.server.shutdown_grace, [this] {
-      writes_->Close();
-      if (reads_ != nullptr) reads_->Close();
+      for (jetstream::Connection* connection : connections()) connection->Close();
     });
   }
-  writes_->Stop();
-  if (reads_ != nullptr) reads_->Stop();
+  for (jetstream::Connection* connection : connections()) connection->Close();
+  follower_->Stop();
+  for (jetstream::Connection* connection : connections()) connection->Stop();
   executor_.Stop();
   if (embedded_ != nullptr) embedded_->Stop();
   base::LogInfo("stopped");
@@ -213,7 +236,10 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     nats.set_api_level(facts_.api_level);
     if (embedded_ != nullptr) embedded = embedded_->health();
   }
-  const std::map<std::string, uint64_t> foreign = repository_->stats().foreign_messages;
+  const repository::RepositoryStats stats = repository_->stats();
+  const std::map<std::string, uint64_t>& foreign = stats.foreign_messages;
+  AddCaches(stats, info);
+  AddIndex(*follower_, info);
   int replicas = config_.repository.stream.replicas;
   int most_replicas = replicas;
   for (const jetstream::StreamPtr& stream : repository_->streams()) {

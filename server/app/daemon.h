@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,7 @@
 #include "server/base/file_lock.h"
 #include "server/base/mutex.h"
 #include "server/config/config.h"
+#include "server/index/follower.h"
 #include "server/jetstream/connection.h"
 #include "server/jetstream/embedded_server.h"
 #include "server/jetstream/monitoring.h"
@@ -54,8 +56,12 @@ class Daemon {
 
   absl::Status LockDataDir();
   absl::Status StartEmbedded();
+  std::unique_ptr<jetstream::Connection> MakeConnection();
+  void MakeFollower();
   absl::Status PassGate(jetstream::RawConnection& connection);
   void UpdateHealth();
+  // All that there are.
+  std::vector<jetstream::Connection*> connections() const;
   // What is known of streams with so many replicas.
   jetstream::FsyncMode FsyncMode(int replicas) const;
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
@@ -68,6 +74,8 @@ class Daemon {
   std::unique_ptr<jetstream::EmbeddedServer> embedded_;
   std::unique_ptr<jetstream::Connection> writes_;
   std::unique_ptr<jetstream::Connection> reads_;  // nullptr: `writes_` does both.
+  std::unique_ptr<jetstream::Connection> tails_;  // nullptr: what does the reads does this as well.
+  std::unique_ptr<index::Follower> follower_;
   std::unique_ptr<repository::Repository> repository_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
   std::unique_ptr<rpc::AdminService> admin_;

@@ -109,6 +109,7 @@ struct Repository {
   std::uint64_t cache_bytes = 64 * kMiB;
   std::chrono::milliseconds cache_ttl = std::chrono::seconds(5);
   std::uint64_t head_cache_bytes = 32 * kMiB;
+  std::uint64_t index_cache_bytes = 16 * kMiB;  // of the local index's file
   bool enable_ipld = true;
   EventStreams event_streams = EventStreams::kPerAggregateType;
   bool auto_create = true;

@@ -251,6 +251,7 @@ std::vector<Key> RepositoryKeys() {
       Size("repository.cache_bytes", repository(&Repository::cache_bytes), kMiB, kTiB),
       Duration("repository.cache_ttl", repository(&Repository::cache_ttl), 0s, 1h),
       Size("repository.head_cache_bytes", repository(&Repository::head_cache_bytes), kMiB, kTiB),
+      Size("repository.index_cache_bytes", repository(&Repository::index_cache_bytes), kMiB, kTiB),
       Flag("repository.enable_ipld", repository(&Repository::enable_ipld)),
       Word("repository.event_streams", repository(&Repository::event_streams), kEventStreams),
       Flag("repository.auto_create", repository(&Repository::auto_create)),
