@@ -1,6 +1,8 @@
 #include "server/config/aggregates.h"
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -10,37 +12,99 @@
 #include "server/config/scalars.h"
 #include "server/config/syntax.h"
 #include "server/config/text.h"
+#include "server/config/units.h"
 
 namespace persistd::config {
 namespace {
 
 constexpr absl::string_view kAllowedToken = "1 to 64 characters of A-Z a-z 0-9 _ -, not beginning with _";
 
-std::vector<std::string> Names() { return {"context", "aggregate", "replicas", "compression"}; }
+std::vector<std::string> Names() {
+  return {"context", "aggregate", "replicas", "compression", "storage", "placement", "max_bytes"};
+}
 
-// Reads one entry of an aggregate's map; answers what is wrong and what is allowed, or "".
-std::string ReadEntry(const YamlNode& entry, AggregateType& type) {
-  if (entry.key == "context" || entry.key == "aggregate") {
-    absl::StatusOr<std::string> text = ReadText(entry);
-    const absl::Status status = text.ok() ? CheckToken(*text) : text.status();
-    if (!status.ok()) return absl::StrCat(status.message(), "; allowed: ", kAllowedToken);
-    (entry.key == "context" ? type.context : type.aggregate) = *std::move(text);
+// Says where inside an entry something is wrong ("" is the entry itself), and what and what is allowed.
+using Refuse = std::function<void(int line, absl::string_view where, std::string problem)>;
+
+// Stores what was read, or refuses it.
+template <typename T, typename To>
+void Store(absl::StatusOr<T> value, const YamlNode& entry, absl::string_view allowed, To& to, const Refuse& refuse) {
+  if (value.ok()) {
+    to = static_cast<T>(*std::move(value));
+  } else {
+    refuse(entry.line, "", absl::StrCat(value.status().message(), "; allowed: ", allowed));
+  }
+}
+
+absl::StatusOr<std::string> ReadChecked(const YamlNode& node, absl::Status (*check)(absl::string_view)) {
+  absl::StatusOr<std::string> text = ReadText(node);
+  if (!text.ok()) return text;
+  if (absl::Status status = check(*text); !status.ok()) return status;
+  return text;
+}
+
+template <typename T, std::size_t n>
+void StoreChoice(const YamlNode& entry, const Choice<T> (&array)[n], std::optional<T>& to, const Refuse& refuse) {
+  const std::span<const Choice<T>> choices = array;
+  Store(ReadChoice(entry, choices), entry, AllowedWords(choices), to, refuse);
+}
+
+absl::StatusOr<std::uint64_t> ReadMaxBytes(const YamlNode& node) {
+  const absl::StatusOr<std::string> text = ReadText(node);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<std::uint64_t> size = ParseSize(*text);
+  if (size.ok() && *size > kMaxStreamBytes) return absl::InvalidArgumentError(absl::StrCat(*text, " is out of range"));
+  return size;
+}
+
+void ReadPlacement(const YamlNode& node, std::optional<Placement>& to, const Refuse& refuse) {
+  constexpr absl::string_view kAllowed = "a map such as {cluster: eu, tags: [ssd]}";
+  if (node.kind != YamlNode::Kind::kMap) return refuse(node.line, "", absl::StrCat("not a map; allowed: ", kAllowed));
+  Placement placement;
+  std::map<absl::string_view, int> first_lines;
+  for (const YamlNode& entry : node.children) {
+    const std::string where = absl::StrCat(".", entry.key);
+    const auto [first, fresh] = first_lines.emplace(entry.key, entry.line);
+    if (!fresh) {
+      refuse(entry.line, where, absl::StrCat("given twice; first on line ", first->second));
+    } else if (entry.key == "cluster") {
+      Store(ReadChecked(entry, CheckPlacementWord), entry, kAllowedPlacementWord, placement.cluster,
+            [&](int line, absl::string_view, std::string problem) { refuse(line, where, std::move(problem)); });
+    } else if (entry.key == "tags") {
+      ReadTags(entry, placement.tags, [&](int line, absl::string_view element, const std::string& problem) {
+        refuse(line, absl::StrCat(where, element), problem);
+      });
+    } else {
+      refuse(entry.line, where, "unknown key; allowed here: cluster, tags");
+    }
+  }
+  to = std::move(placement);
+}
+
+// Reads one entry of an aggregate's map.
+void ReadEntry(const YamlNode& entry, AggregateType& type, const Refuse& refuse) {
+  if (entry.key == "context") {
+    Store(ReadChecked(entry, CheckToken), entry, kAllowedToken, type.context, refuse);
+  } else if (entry.key == "aggregate") {
+    Store(ReadChecked(entry, CheckToken), entry, kAllowedToken, type.aggregate, refuse);
   } else if (entry.key == "replicas") {
-    const absl::StatusOr<std::uint64_t> replicas = ReadNumber(entry, 1, kMaxReplicas);
-    if (!replicas.ok())
-      return absl::StrCat(replicas.status().message(), "; allowed: ", AllowedNumbers(1, kMaxReplicas));
-    type.replicas = static_cast<int>(*replicas);
+    absl::StatusOr<std::uint64_t> replicas = ReadNumber(entry, 1, kMaxReplicas);
+    Store(std::move(replicas), entry, AllowedNumbers(1, kMaxReplicas), type.replicas, refuse);
   } else if (entry.key == "compression") {
-    const std::span<const Choice<Compression>> choices = kCompressions;
-    const absl::StatusOr<Compression> compression = ReadChoice(entry, choices);
-    if (!compression.ok()) return absl::StrCat(compression.status().message(), "; allowed: ", AllowedWords(choices));
-    type.compression = *compression;
+    StoreChoice(entry, kCompressions, type.compression, refuse);
+  } else if (entry.key == "storage") {
+    StoreChoice(entry, kTypeStorages, type.storage, refuse);
+  } else if (entry.key == "placement") {
+    ReadPlacement(entry, type.placement, refuse);
+  } else if (entry.key == "max_bytes") {
+    Store(ReadMaxBytes(entry), entry, absl::StrCat("a size from 0 to ", FormatSize(kMaxStreamBytes)), type.max_bytes,
+          refuse);
   } else {
     const std::optional<std::string> meant = ClosestTo(entry.key, Names());
-    return meant ? absl::StrCat("unknown key; did you mean ", *meant, "?")
-                 : absl::StrCat("unknown key; allowed here: ", absl::StrJoin(Names(), ", "));
+    refuse(entry.line, "",
+           meant ? absl::StrCat("unknown key; did you mean ", *meant, "?")
+                 : absl::StrCat("unknown key; allowed here: ", absl::StrJoin(Names(), ", ")));
   }
-  return "";
 }
 
 bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateType& type, const Report& report) {
@@ -49,18 +113,20 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
     return false;
   }
   bool good = true;
-  const auto refuse = [&](int line, absl::string_view key, std::string problem) {
+  const auto refuse = [&](int line, absl::string_view where, const std::string& problem) {
     good = false;
-    report(line, key.empty() ? std::string(element) : absl::StrCat(element, ".", key), std::move(problem));
+    report(line, absl::StrCat(element, where), problem);
   };
   std::map<absl::string_view, int> first_lines;
   for (const YamlNode& entry : node.children) {
     const auto [first, fresh] = first_lines.emplace(entry.key, entry.line);
     if (!fresh) {
-      refuse(entry.line, entry.key, absl::StrCat("given twice; first on line ", first->second));
-    } else if (std::string problem = ReadEntry(entry, type); !problem.empty()) {
-      refuse(entry.line, entry.key, std::move(problem));
+      refuse(entry.line, absl::StrCat(".", entry.key), absl::StrCat("given twice; first on line ", first->second));
+      continue;
     }
+    ReadEntry(entry, type, [&](int line, absl::string_view where, const std::string& problem) {
+      refuse(line, absl::StrCat(".", entry.key, where), problem);
+    });
   }
   for (const absl::string_view name : {"context", "aggregate"}) {
     if (!first_lines.contains(name)) refuse(node.line, "", absl::StrCat("has no ", name));
@@ -68,7 +134,43 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
   return good;
 }
 
+std::string Show(const Placement& placement) {
+  std::vector<std::string> parts;
+  if (!placement.cluster.empty()) parts.push_back(absl::StrCat("cluster: ", Escaped(placement.cluster)));
+  if (!placement.tags.empty()) {
+    const auto escape = [](std::string* out, const std::string& tag) { out->append(Escaped(tag)); };
+    parts.push_back(absl::StrCat("tags: [", absl::StrJoin(placement.tags, ", ", escape), "]"));
+  }
+  return absl::StrCat("{", absl::StrJoin(parts, ", "), "}");
+}
+
 }  // namespace
+
+std::string AllowedTags() {
+  return absl::StrCat("a list of at most ", kMaxTags, " tags, each ", kAllowedPlacementWord);
+}
+
+bool ReadTags(const YamlNode& list, std::vector<std::string>& out, const Report& report) {
+  if (list.kind != YamlNode::Kind::kList || list.children.size() > kMaxTags) {
+    const bool many = list.kind == YamlNode::Kind::kList;
+    report(
+        list.line, "",
+        absl::StrCat(many ? absl::StrCat(list.children.size(), " tags") : "not a list", "; allowed: ", AllowedTags()));
+    return false;
+  }
+  bool good = true;
+  for (std::size_t i = 0; i < list.children.size(); ++i) {
+    absl::StatusOr<std::string> tag = ReadChecked(list.children[i], CheckPlacementWord);
+    if (tag.ok()) {
+      out.push_back(*std::move(tag));
+    } else {
+      report(list.children[i].line, absl::StrCat("[", i, "]"),
+             absl::StrCat(tag.status().message(), "; allowed: ", kAllowedPlacementWord));
+      good = false;
+    }
+  }
+  return good;
+}
 
 std::string AllowedAggregates() {
   return absl::StrCat("a list of at most ", kMaxAggregates, " maps of ", absl::StrJoin(Names(), ", "));
@@ -109,6 +211,11 @@ std::vector<std::string> ShowAggregates(const std::vector<AggregateType>& aggreg
       absl::StrAppend(
           &item, ", compression: ", NameOf(*type.compression, std::span<const Choice<Compression>>(kCompressions)));
     }
+    if (type.storage) {
+      absl::StrAppend(&item, ", storage: ", NameOf(*type.storage, std::span<const Choice<Storage>>(kTypeStorages)));
+    }
+    if (type.placement) absl::StrAppend(&item, ", placement: ", Show(*type.placement));
+    if (type.max_bytes) absl::StrAppend(&item, ", max_bytes: ", FormatSize(*type.max_bytes));
     shown.push_back(item + "}");
   }
   return shown;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "server/config/config.h"
 #include "server/config/yaml.h"
 
@@ -12,6 +14,16 @@ namespace persistd::config {
 
 inline constexpr std::size_t kMaxAggregates = 10'000;
 inline constexpr int kMaxReplicas = 5;
+inline constexpr std::size_t kMaxTags = 16;
+inline constexpr std::uint64_t kMaxStreamBytes = 1024 * kTiB;
+
+// What a cluster's name or a tag may be.
+inline constexpr absl::string_view kAllowedPlacementWord =
+    "1 to 64 visible ASCII characters other than \" \\ and comma";
+
+// Reads a list of tags; reports every problem with its element, such as `[1]`, and answers whether there was none.
+bool ReadTags(const YamlNode& list, std::vector<std::string>& out, const Report& report);
+std::string AllowedTags();
 
 // "a list of at most ... maps of ..."
 std::string AllowedAggregates();

@@ -77,24 +77,37 @@ struct Nats {
 };
 
 enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
-enum class Storage { kFile };
+enum class Storage { kFile, kMemory };
 enum class Compression { kNone, kS2 };
 
-// How the daemon's streams are made.
+// Which servers of a NATS cluster may hold a stream. Empty: any.
+struct Placement {
+  std::string cluster;
+  std::vector<std::string> tags;  // A server must have them all.
+
+  bool operator==(const Placement&) const = default;
+};
+
+// How the daemon's streams are made. A stream that exists follows each of these that is not the default.
 struct Stream {
   int replicas = 1;
   Storage storage = Storage::kFile;
   Compression compression = Compression::kNone;
+  Placement placement;
+  std::uint64_t max_bytes = 0;  // 0: no limit
 
   bool operator==(const Stream&) const = default;
 };
 
-// A declared aggregate type; what it does not say itself, repository.stream says.
+// A declared aggregate type; what it does not say itself, repository.stream says. Its streams follow what it says.
 struct AggregateType {
   std::string context;
   std::string aggregate;
-  std::optional<int> replicas;
-  std::optional<Compression> compression;
+  std::optional<int> replicas{};
+  std::optional<Compression> compression{};
+  std::optional<Storage> storage{};
+  std::optional<Placement> placement{};
+  std::optional<std::uint64_t> max_bytes{};
 
   bool operator==(const AggregateType&) const = default;
 };
@@ -137,7 +150,8 @@ struct Limits {
   std::uint64_t max_event_size = 512 * kKiB;
   std::uint64_t max_state_size = 512 * kKiB;
   std::uint64_t max_load_size = 4 * kMiB;
-  int max_concurrent_calls = 10'000;  // calls
+  int max_concurrent_calls = 10'000;               // calls
+  std::uint64_t max_subjects_warning = 5'000'000;  // subjects; no limit, but worth a warning
 
   bool operator==(const Limits&) const = default;
 };

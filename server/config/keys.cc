@@ -191,6 +191,12 @@ std::vector<std::string> ShowUrls(const std::vector<std::string>& urls) {
   return shown;
 }
 
+std::vector<std::string> ShowTags(const std::vector<std::string>& tags) {
+  std::vector<std::string> shown;
+  for (const std::string& tag : tags) shown.push_back(Escaped(tag));
+  return shown;
+}
+
 std::vector<Key> ServerKeys() {
   const auto server = [](auto member) { return At(&Config::server, member); };
   return {
@@ -259,6 +265,13 @@ std::vector<Key> RepositoryKeys() {
       Number("repository.stream.replicas", repository(&Repository::stream, &Stream::replicas), 1, kMaxReplicas),
       Word("repository.stream.storage", repository(&Repository::stream, &Stream::storage), kStorages),
       Word("repository.stream.compression", repository(&Repository::stream, &Stream::compression), kCompressions),
+      Text("repository.stream.placement.cluster",
+           repository(&Repository::stream, &Stream::placement, &Placement::cluster),
+           absl::StrCat(kAllowedPlacementWord, "; or empty"),
+           [](absl::string_view text) { return text.empty() ? absl::OkStatus() : CheckPlacementWord(text); }),
+      List("repository.stream.placement.tags", repository(&Repository::stream, &Stream::placement, &Placement::tags),
+           AllowedTags(), ReadTags, ShowTags),
+      Size("repository.stream.max_bytes", repository(&Repository::stream, &Stream::max_bytes), 0, kMaxStreamBytes),
       List("repository.aggregates", repository(&Repository::aggregates), AllowedAggregates(), ReadAggregates,
            ShowAggregates),
   };
@@ -274,6 +287,7 @@ std::vector<Key> LimitKeys() {
       Size("limits.max_state_size", limits(&Limits::max_state_size), kKiB, kMaxPayload),
       Size("limits.max_load_size", limits(&Limits::max_load_size), 64 * kKiB, 64 * kMiB),
       Number("limits.max_concurrent_calls", limits(&Limits::max_concurrent_calls), 1, 1'000'000),
+      Number("limits.max_subjects_warning", limits(&Limits::max_subjects_warning), 1, 1'000'000'000),
   };
 }
 

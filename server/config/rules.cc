@@ -35,6 +35,7 @@ class Rules {
     CheckFiles();
     CheckNames();
     CheckReplicas();
+    CheckPlacement();
     CheckOverrides();
     CheckSizes();
   }
@@ -206,6 +207,25 @@ class Rules {
     }
   }
 
+  // A single server refuses every stream that says where it must be.
+  void CheckPlacement() {
+    if (!AllRead({"nats.urls", "nats.embedded.enabled", "repository.stream.placement.cluster",
+                  "repository.stream.placement.tags", "repository.aggregates"})) {
+      return;
+    }
+    if (!nats_.embedded.enabled || !nats_.urls.empty()) return;
+    constexpr absl::string_view kOneServer = "placement needs a cluster, and the embedded nats-server is one server";
+    for (const absl::string_view path : {"repository.stream.placement.cluster", "repository.stream.placement.tags"}) {
+      if (IsSet(path)) Refuse(path, kOneServer);
+    }
+    for (std::size_t i = 0; i < config_.repository.aggregates.size(); ++i) {
+      const std::optional<Placement>& placement = config_.repository.aggregates[i].placement;
+      if (placement && *placement != Placement{}) {
+        Refuse("repository.aggregates", kOneServer, absl::StrCat("[", i, "].placement"));
+      }
+    }
+  }
+
   // A stream that several types share cannot follow the settings of one.
   void CheckOverrides() {
     const Repository& repository = config_.repository;
@@ -213,11 +233,10 @@ class Rules {
     if (repository.event_streams == EventStreams::kPerAggregateType) return;
     for (std::size_t i = 0; i < repository.aggregates.size(); ++i) {
       const AggregateType& type = repository.aggregates[i];
-      if (!type.replicas && !type.compression) continue;
+      if (!type.replicas && !type.compression && !type.storage && !type.placement && !type.max_bytes) continue;
       Refuse("repository.aggregates",
-             absl::StrCat(
-                 "sets replicas or compression of its own, but shares a stream with other types; allowed: only with ",
-                 "repository.event_streams: per_aggregate_type"),
+             "has stream settings of its own, but shares a stream with other types; allowed: only with "
+             "repository.event_streams: per_aggregate_type",
              absl::StrCat("[", i, "]"));
     }
   }

@@ -144,6 +144,15 @@ absl::Status CheckToken(absl::string_view text) {
   return absl::OkStatus();
 }
 
+absl::Status CheckPlacementWord(absl::string_view text) {
+  if (text.empty()) return Wrong(text, "is empty");
+  if (text.size() > kMaxName) return Wrong(text, "is too long");
+  const bool clean = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '"' && c != '\\' && c != ',';
+  });
+  return clean ? absl::OkStatus() : Wrong(text, "holds other characters");
+}
+
 absl::Status CheckText(absl::string_view text, std::size_t max) {
   // None of these messages shows the text: it may be a secret.
   if (text.size() > max) return absl::InvalidArgumentError(absl::StrCat("text of ", text.size(), " bytes is too long"));

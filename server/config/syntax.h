@@ -25,6 +25,9 @@ absl::Status CheckBucketName(absl::string_view text);
 // A context or aggregate type: one token of a subject, as ARCHITECTURE §3 says.
 absl::Status CheckToken(absl::string_view text);
 
+// The name of a NATS cluster, or a tag of its servers.
+absl::Status CheckPlacementWord(absl::string_view text);
+
 // Text without control characters, of at most `max` bytes.
 absl::Status CheckText(absl::string_view text, std::size_t max);
 

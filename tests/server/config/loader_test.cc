@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "server/config/config.h"
+#include "server/config/units.h"
 #include "tests/server/config/loading.h"
 #include "tests/testing/catch.h"
 
@@ -51,8 +52,8 @@ repository:
   REQUIRE(config.repository.stream.storage == Storage::kFile);
   REQUIRE(config.repository.stream.compression == Compression::kS2);
   REQUIRE(config.repository.cache_size == 0);
-  REQUIRE(config.repository.aggregates ==
-          std::vector<AggregateType>{{"sales", "order", {}, {}}, {"sales", "invoice", {}, {}}});
+  REQUIRE(config.repository.aggregates == std::vector<AggregateType>{{.context = "sales", .aggregate = "order"},
+                                                                     {.context = "sales", .aggregate = "invoice"}});
 }
 
 TEST_CASE("The command line outranks the environment, the environment the file, the file the default", "[config]") {
@@ -86,7 +87,9 @@ TEST_CASE("Lists from the environment and the command line are commas or YAML", 
   REQUIRE(Loaded({.yaml = "nats: {urls: [nats://a:1]}", .overrides = {"nats.urls="}}).nats.urls.empty());
   const Config config =
       Loaded({.overrides = {"repository.aggregates=[{context: a, aggregate: b, replicas: 1, compression: none}]"}});
-  REQUIRE(config.repository.aggregates == std::vector<AggregateType>{{"a", "b", 1, Compression::kNone}});
+  REQUIRE(
+      config.repository.aggregates ==
+      std::vector<AggregateType>{{.context = "a", .aggregate = "b", .replicas = 1, .compression = Compression::kNone}});
 }
 
 TEST_CASE("Text from the environment and the command line is taken as it is", "[config]") {
@@ -171,7 +174,7 @@ c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whol
 c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
 c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
 c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
-c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression)");
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes)");
   REQUIRE(
       Refusal(
           {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==
@@ -186,6 +189,60 @@ c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, 
                            "--set repository.aggregates[0]: not a map; allowed: a map such as"));
 }
 
+TEST_CASE("A type may say for its streams what all streams have", "[config]") {
+  const Config config = Loaded({.yaml = R"(
+nats: {urls: ["nats://h"]}
+repository:
+  stream: {placement: {cluster: eu-1, tags: ["az:1", ssd]}, max_bytes: 1GiB}
+  aggregates:
+    - {context: a, aggregate: b, storage: memory, placement: {cluster: us, tags: [hdd]}, max_bytes: 0}
+    - {context: a, aggregate: c, storage: file, placement: {}}
+)"});
+  const Repository& repository = config.repository;
+  REQUIRE(repository.stream.placement == Placement{.cluster = "eu-1", .tags = {"az:1", "ssd"}});
+  REQUIRE(repository.stream.max_bytes == kGiB);
+  REQUIRE(repository.aggregates ==
+          std::vector<AggregateType>{
+              {.context = "a",
+               .aggregate = "b",
+               .storage = Storage::kMemory,
+               .placement = Placement{.cluster = "us", .tags = {"hdd"}},
+               .max_bytes = 0},
+              {.context = "a", .aggregate = "c", .storage = Storage::kFile, .placement = Placement{}}});
+  REQUIRE(Loaded({.yaml = Describe(config)}) == config);
+}
+
+TEST_CASE("Problems in the settings of a type's streams name the place", "[config]") {
+  constexpr char kWord[] = "allowed: 1 to 64 visible ASCII characters other than \" \\ and comma";
+  REQUIRE(
+      Refusal({.yaml = "nats: {urls: [\"nats://h\"]}\n"
+                       "repository:\n"
+                       "  stream: {storage: memory}\n"
+                       "  aggregates:\n"
+                       "    - {context: a, aggregate: b, storage: tape, max_bytes: 2048TiB}\n"
+                       "    - {context: a, aggregate: c, placement: eu, max_bytes: much}\n"
+                       "    - {context: a, aggregate: d, placement: {cluster: e u, tags: [x, \"\"], colour: red}}\n"
+                       "    - {context: a, aggregate: e, placement: {tags: x}}\n"
+                       "    - {context: a, aggregate: f, placement: {cluster: x, cluster: y}}\n"}) ==
+      absl::StrCat(
+          "c.yaml:3: repository.stream.storage: \"memory\" is none of these words; allowed: one of file\n"
+          "c.yaml:5: repository.aggregates[0].storage: \"tape\" is none of these words; allowed: one of file, "
+          "memory\n"
+          "c.yaml:5: repository.aggregates[0].max_bytes: 2048TiB is out of range; allowed: a size from 0 to "
+          "1024TiB\n"
+          "c.yaml:6: repository.aggregates[1].placement: not a map; allowed: a map such as {cluster: eu, tags: "
+          "[ssd]}\n"
+          "c.yaml:6: repository.aggregates[1].max_bytes: ",
+          ParseSize("much").status().message(),
+          "; allowed: a size from 0 to 1024TiB\n"
+          "c.yaml:7: repository.aggregates[2].placement.cluster: \"e u\" holds other characters; ",
+          kWord, "\nc.yaml:7: repository.aggregates[2].placement.tags[1]: \"\" is empty; ", kWord,
+          "\nc.yaml:7: repository.aggregates[2].placement.colour: unknown key; allowed here: cluster, tags\n"
+          "c.yaml:8: repository.aggregates[3].placement.tags: not a list; allowed: a list of at most 16 tags, each 1 "
+          "to 64 visible ASCII characters other than \" \\ and comma\n"
+          "c.yaml:9: repository.aggregates[4].placement.cluster: given twice; first on line 9"));
+}
+
 TEST_CASE("Lists have a largest length", "[config]") {
   std::string urls = "nats://h";
   for (int i = 0; i < 16; ++i) urls += ",nats://h";
@@ -195,7 +252,11 @@ TEST_CASE("Lists have a largest length", "[config]") {
   REQUIRE(
       Refusal({.yaml = aggregates}) ==
       "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
-      "replicas, compression");
+      "replicas, compression, storage, placement, max_bytes");
+  std::string tags = "t";
+  for (int i = 0; i < 16; ++i) tags += ",t";
+  REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.stream.placement.tags=" + tags}}),
+                           "--set repository.stream.placement.tags: 17 tags; allowed: a list of at most 16 tags"));
 }
 
 TEST_CASE("Unknown keys suggest what was meant, wherever it belongs", "[config]") {

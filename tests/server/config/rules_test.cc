@@ -2,6 +2,7 @@
 #include <string>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "server/config/config.h"
 #include "tests/server/config/loading.h"
@@ -153,13 +154,31 @@ TEST_CASE("The embedded server keeps one copy", "[config]") {
           5);
 }
 
+TEST_CASE("The embedded server is in no cluster that streams could be placed in", "[config]") {
+  constexpr char kWhy[] = "placement needs a cluster, and the embedded nats-server is one server";
+  REQUIRE(Refusal({.yaml = "repository:\n"
+                           "  stream:\n"
+                           "    placement:\n"
+                           "      cluster: eu\n"
+                           "      tags: [ssd]\n"
+                           "  aggregates: [{context: a, aggregate: b, placement: {}}, {context: a, aggregate: c, "
+                           "placement: {tags: [ssd]}}]\n"}) ==
+          absl::StrCat("c.yaml:4: repository.stream.placement.cluster: ", kWhy,
+                       "\nc.yaml:5: repository.stream.placement.tags: ", kWhy,
+                       "\nc.yaml:6: repository.aggregates[1].placement: ", kWhy));
+}
+
 TEST_CASE("Settings of one type need a stream of its own", "[config]") {
   constexpr char kYaml[] = "repository:\n  aggregates:\n  - {context: a, aggregate: b, compression: none}\n";
   REQUIRE(Loaded({.yaml = kYaml}).repository.aggregates.size() == 1);
   REQUIRE(Refusal({.yaml = kYaml, .overrides = {"repository.event_streams=single"}}) ==
-          "c.yaml:2: repository.aggregates[0]: sets replicas or compression of its own, but shares a stream with other "
-          "types; "
+          "c.yaml:2: repository.aggregates[0]: has stream settings of its own, but shares a stream with other types; "
           "allowed: only with repository.event_streams: per_aggregate_type");
+  for (const char* setting : {"replicas: 1", "storage: file", "placement: {}", "max_bytes: 0"}) {
+    INFO(setting);
+    const std::string list = absl::StrCat("repository.aggregates=[{context: a, aggregate: b, ", setting, "}]");
+    REQUIRE_FALSE(Refusal({.overrides = {"repository.event_streams=per_context", list}}).empty());
+  }
 }
 
 TEST_CASE("Streams and buckets have different names", "[config]") {
