@@ -26,6 +26,31 @@ repository::EventStreams EventStreamsOf(config::EventStreams streams) {
   return repository::EventStreams::kPerAggregateType;
 }
 
+jetstream::Placement PlacementOf(const config::Placement& placement) {
+  return {.cluster = placement.cluster, .tags = placement.tags};
+}
+
+// A default is not asked of streams that exist: they may have been given something else by hand.
+jetstream::StreamSettings DefaultsOf(const config::Stream& stream) {
+  const config::Stream built_in;
+  jetstream::StreamSettings settings;
+  if (stream.replicas != built_in.replicas) settings.replicas = stream.replicas;
+  if (stream.compression != built_in.compression) settings.compression = CompressionOf(stream.compression);
+  if (stream.placement != built_in.placement) settings.placement = PlacementOf(stream.placement);
+  if (stream.max_bytes != built_in.max_bytes) settings.max_bytes = stream.max_bytes;
+  return settings;
+}
+
+jetstream::StreamSettings SettingsOf(const config::AggregateType& type) {
+  jetstream::StreamSettings settings;
+  settings.replicas = type.replicas;
+  if (type.storage) settings.storage = *type.storage == config::Storage::kMemory ? "memory" : "file";
+  if (type.compression) settings.compression = CompressionOf(*type.compression);
+  if (type.placement) settings.placement = PlacementOf(*type.placement);
+  settings.max_bytes = type.max_bytes;
+  return settings;
+}
+
 }  // namespace
 
 jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats) {
@@ -63,12 +88,9 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   storage.commit.max_batch_bytes = config.commit.max_batch_bytes;
   storage.commit.max_inflight = config.commit.max_inflight;
   storage.commit.max_delay = config.commit.max_delay;
-  storage.defaults = {.replicas = from.stream.replicas, .compression = CompressionOf(from.stream.compression)};
-  for (const config::AggregateType& type : from.aggregates) {
-    storage.types[{type.context, type.aggregate}] = {
-        .replicas = type.replicas.value_or(from.stream.replicas),
-        .compression = CompressionOf(type.compression.value_or(from.stream.compression))};
-  }
+  storage.defaults = DefaultsOf(from.stream);
+  for (const config::AggregateType& type : from.aggregates)
+    storage.types[{type.context, type.aggregate}] = SettingsOf(type);
   return options;
 }
 

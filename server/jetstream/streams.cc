@@ -18,77 +18,37 @@ namespace {
 
 using nlohmann::json;
 
-json CreateRequest(const StreamSpec& spec) {
-  json config = {
-      {"name", spec.name},
-      {"description", spec.kind == StreamKind::kEvents ? "events of persistd; do not change" : "states of persistd"},
-      {"subjects", {spec.subjects}},
-      {"retention", "limits"},
-      {"storage", "file"},
-      {"discard", "new"},
-      {"num_replicas", spec.replicas},
-      {"compression", spec.compression},
-      {"allow_direct", true},
-      {"allow_atomic", true},
-  };
-  if (spec.kind == StreamKind::kEvents) {
-    config["deny_delete"] = true;
-    config["deny_purge"] = true;
-  } else {
-    config["max_msgs_per_subject"] = 1;
-  }
-  return config;
-}
-
-bool Unlimited(const json& config, const char* name) {
-  const auto found = config.find(name);
-  return found == config.end() || !found->is_number() || found->get<int64_t>() <= 0;
-}
-
-bool HasItems(const json& config, const char* name) {
-  const auto found = config.find(name);
-  return found != config.end() && !found->is_null() && !found->empty();
-}
-
 absl::Status SubjectsTaken(const StreamSpec& spec, absl::string_view by) {
   return domain::StorageUnsuitable(absl::StrCat("there is no stream ", spec.name, ", but another one already captures ",
                                                 spec.subjects,
                                                 " (was repository.event_streams changed over existing data?): ", by));
 }
 
-}  // namespace
-
-std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
-  std::vector<std::string> wrong;
-  const auto demand = [&wrong](bool ok, absl::string_view text) {
-    if (!ok) wrong.emplace_back(text);
-  };
-  demand(config.contains("subjects") && config["subjects"] == json::array({spec.subjects}),
-         absl::StrCat("subjects must be ", spec.subjects));
-  demand(StringField(config, "retention") == "limits", "retention must be limits");
-  demand(StringField(config, "storage") == "file", "storage must be file");
-  demand(StringField(config, "discard") == "new", "discard must be new");
-  demand(Unlimited(config, "max_age"), "max_age must be unset, or history would vanish");
-  demand(BoolField(config, "allow_atomic"), "allow_atomic must be on");
-  demand(BoolField(config, "allow_direct"), "allow_direct must be on");
-  demand(!BoolField(config, "sealed"), "it must not be sealed");
-  demand(!BoolField(config, "no_ack"), "no_ack must be off, or no save would be answered");
-  demand(!BoolField(config, "allow_msg_counter"), "it must not hold counters");
-  demand(StringField(config, "persist_mode") != "async", "persist_mode must not be async");
-  demand(!HasItems(config, "mirror") && !HasItems(config, "sources"), "it must be neither a mirror nor have sources");
-  demand(!HasItems(config, "subject_transform"), "it must not transform subjects");
-  if (spec.kind == StreamKind::kEvents) {
-    demand(Unlimited(config, "max_msgs_per_subject"), "max_msgs_per_subject must be unset");
-    demand(BoolField(config, "deny_delete"), "deny_delete must be on");
-    demand(BoolField(config, "deny_purge"), "deny_purge must be on");
-  } else {
-    demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
-    demand(!BoolField(config, "deny_delete"), "deny_delete must be off, or states of older schema versions would stay");
-    demand(!BoolField(config, "discard_new_per_subject"),
-           "discard_new_per_subject must be off, or no state would change");
-  }
-  return absl::StrJoin(wrong, "; ");
+// Whether a server said that no server of the cluster fits. It says the same number when servers are away.
+bool NoServerFits(const ApiError& error) {
+  return error.err_code == 10005 && absl::StrContains(error.description, "tags not matched");
 }
+
+absl::StatusOr<StreamPtr> MakeStream(const json& info) {
+  const json& config = ObjectField(info, "config");
+  auto stream = std::make_shared<Stream>();
+  stream->name = StringField(config, "name");
+  const std::optional<base::WallTime> created = base::ParseRfc3339(StringField(info, "created"));
+  if (!created.has_value()) {
+    return domain::StorageUnsuitable(absl::StrCat("NATS does not tell when stream ", stream->name, " was created"));
+  }
+  const StreamSettings settings = SettingsOf(config);
+  stream->incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
+  stream->replicas = *settings.replicas;
+  stream->max_bytes = *settings.max_bytes;
+  return stream;
+}
+
+bool SameStream(const Stream& a, const Stream& b) {
+  return a.incarnation == b.incarnation && a.replicas == b.replicas && a.max_bytes == b.max_bytes;
+}
+
+}  // namespace
 
 StreamPtr Streams::Remembered(const std::string& name) const {
   const uint64_t connection = connection_->connects();
@@ -104,20 +64,12 @@ absl::StatusOr<StreamPtr> Streams::CheckAndRemember(const json& info, const Stre
     return domain::StorageUnsuitable(
         absl::StrCat("stream ", spec.name, " exists with settings under which saves would not be safe: ", wrong));
   }
-  const std::optional<base::WallTime> created = base::ParseRfc3339(StringField(info, "created"));
-  if (!created.has_value()) {
-    return domain::StorageUnsuitable(absl::StrCat("NATS does not tell when stream ", spec.name, " was created"));
-  }
-  auto stream = std::make_shared<Stream>();
-  stream->name = spec.name;
-  stream->incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
-  stream->replicas = static_cast<int>(UnsignedField(config, "num_replicas"));
+  ASSIGN_OR_RETURN(StreamPtr stream, MakeStream(info));
   base::MutexLock lock(mutex_);
   Known& known = known_[spec.name];
   // The same object as before says that nothing has changed. After a reconnect what NATS holds may have.
-  const bool same = known.stream != nullptr && known.connection == connection &&
-                    known.stream->incarnation == stream->incarnation && known.stream->replicas == stream->replicas;
-  if (!same) known.stream = stream;
+  const bool same = known.stream != nullptr && known.connection == connection && SameStream(*known.stream, *stream);
+  if (!same) known.stream = std::move(stream);
   known.connection = connection;
   known.forgotten = false;
   return known.stream;
@@ -151,10 +103,11 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
   const std::string what = absl::StrCat("creating stream ", spec.name);
   const uint64_t connection = connection_->connects();
   absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.CREATE.", spec.name),
-                                                      CreateRequest(spec).dump(), deadline);
+                                                      NewStreamConfig(spec).dump(), deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), what);
   if (!answer->error.has_value()) {
-    base::LogInfo("stream created", {{"stream", spec.name}, {"replicas", spec.replicas}});
+    base::LogInfo("stream created",
+                  {{"stream", spec.name}, {"settings", ToString(SettingsOf(ObjectField(answer->body, "config")))}});
     co_return CheckAndRemember(answer->body, spec, connection);
   }
   switch (answer->error->err_code) {
@@ -166,6 +119,13 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
     }
     case kErrSubjectOverlap:
       co_return SubjectsTaken(spec, answer->error->ToString());
+    case 10005:  // No server of the cluster fits.
+      if (NoServerFits(*answer->error)) {
+        co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString(),
+                                                         "; no server has what the type's placement or "
+                                                         "repository.stream.placement asks for"));
+      }
+      break;
     case 10074:  // Replicas > 1 without a cluster.
       co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
     case 10023:
@@ -179,6 +139,93 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::Create(StreamSpec spec, base::Ste
   co_return domain::NatsUnavailable(absl::StrCat(what, ": ", answer->error->ToString()));
 }
 
+base::Task<absl::StatusOr<Streams::Followed>> Streams::Follow(StreamSpec spec, base::SteadyTime deadline) {
+  Followed followed;
+  // Another daemon may write its own changes over ours between our look and our update: look again.
+  constexpr int kAttempts = 3;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const uint64_t connection = connection_->connects();
+    absl::StatusOr<ApiAnswer> answer =
+        co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", spec.name), "", deadline);
+    if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", spec.name));
+    if (answer->error.has_value()) {
+      if (answer->error->err_code == kErrStreamNotFound) co_return Followed{};
+      co_return domain::NatsUnavailable(
+          absl::StrCat("looking for stream ", spec.name, ": ", answer->error->ToString()));
+    }
+    CO_ASSIGN_OR_RETURN(followed.stream, CheckAndRemember(answer->body, spec, connection));
+    StreamChange change = PlanChange(ObjectField(answer->body, "config"),
+                                     UnsignedField(ObjectField(answer->body, "state"), "bytes"), spec.settings);
+    followed.complaint = change.refused;
+    if (change.steps.empty()) break;
+    if (attempt + 1 == kAttempts) {
+      followed.complaint = "other daemons change it at the same time; start them with the same configuration";
+      break;
+    }
+    StreamChange::Step step = std::move(change.steps.front());
+    CO_ASSIGN_OR_RETURN(const std::string refused, co_await Update(answer->body, spec, step, deadline));
+    if (refused.empty()) continue;
+    followed.complaint = absl::StrCat(step.what, " was refused: ", refused);
+    break;
+  }
+  if (!followed.complaint.empty()) {
+    base::LogError("stream does not follow its settings", {{"stream", spec.name}, {"reason", followed.complaint}});
+  }
+  co_return followed;
+}
+
+base::Task<absl::StatusOr<std::string>> Streams::Update(json info, StreamSpec spec, StreamChange::Step step,
+                                                        base::SteadyTime deadline) {
+  const std::string& name = spec.name;
+  json config = ObjectField(info, "config");
+  config.update(step.fields);
+  // Copies that are not complete yet answer direct gets as soon as they are there: from now on ask the leader.
+  json expected = info;
+  expected["config"] = config;
+  if (SettingsOf(config).replicas > SettingsOf(ObjectField(info, "config")).replicas) NoticeChange(name, expected);
+  absl::StatusOr<ApiAnswer> answer =
+      co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.UPDATE.", name), config.dump(), deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("changing stream ", name, ": ", step.what));
+  if (answer->error.has_value()) {
+    NoticeChange(name, info);
+    co_return answer->error->ToString();
+  }
+  NoticeChange(name, answer->body);
+  base::LogInfo("stream changed", {{"stream", name}, {"change", step.what}});
+  co_return "";
+}
+
+base::Task<absl::StatusOr<std::optional<StreamFacts>>> Streams::Look(std::string name, base::SteadyTime deadline) {
+  absl::StatusOr<ApiAnswer> answer =
+      co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", name), "", deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("looking for stream ", name));
+  if (answer->error.has_value()) {
+    if (answer->error->err_code == kErrStreamNotFound) co_return std::nullopt;
+    co_return domain::NatsUnavailable(absl::StrCat("looking for stream ", name, ": ", answer->error->ToString()));
+  }
+  NoticeChange(name, answer->body);
+  const json& state = ObjectField(answer->body, "state");
+  co_return StreamFacts{.name = std::move(name),
+                        .settings = SettingsOf(ObjectField(answer->body, "config")),
+                        .messages = UnsignedField(state, "messages"),
+                        .bytes = UnsignedField(state, "bytes"),
+                        .subjects = UnsignedField(state, "num_subjects"),
+                        .last_sequence = UnsignedField(state, "last_seq")};
+}
+
+void Streams::NoticeChange(const std::string& name, const json& info) {
+  const absl::StatusOr<StreamPtr> now = MakeStream(info);
+  base::MutexLock lock(mutex_);
+  const auto found = known_.find(name);
+  if (found == known_.end() || found->second.stream == nullptr || found->second.forgotten) return;
+  if (now.ok() && SameStream(*found->second.stream, **now)) return;
+  if (now.ok() && (*now)->incarnation == found->second.stream->incarnation) {
+    found->second.stream = *now;
+  } else {
+    found->second.forgotten = true;  // Another stream of this name: check it before it is used.
+  }
+}
+
 base::Task<absl::Status> Streams::CheckSubjectsFree(StreamSpec spec, base::SteadyTime deadline) {
   const std::string body = json{{"subject", spec.subjects}}.dump();
   absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body, deadline);
@@ -190,23 +237,40 @@ base::Task<absl::Status> Streams::CheckSubjectsFree(StreamSpec spec, base::Stead
   co_return SubjectsTaken(spec, names->front().dump());
 }
 
-base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline) {
-  uint64_t ours = 0;
+bool Streams::IsEvents(const std::string& name) const {
+  return name == options_.event_stream_name || absl::StartsWith(name, options_.event_stream_name + "+");
+}
+
+bool Streams::IsOurs(const std::string& name) const {
+  return IsEvents(name) || name == options_.aggregate_stream_name ||
+         absl::StartsWith(name, options_.aggregate_stream_name + "+");
+}
+
+base::Task<absl::StatusOr<std::vector<std::string>>> Streams::Names(base::SteadyTime deadline) {
+  std::vector<std::string> ours;
   uint64_t offset = 0;
   while (true) {
     const std::string body = absl::StrCat("{\"offset\":", offset, "}");
     absl::StatusOr<ApiAnswer> answer = co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body, deadline);
-    if (!answer.ok()) co_return ReadError(answer.status(), "counting streams");
+    if (!answer.ok()) co_return ReadError(answer.status(), "listing streams");
+    if (answer->error.has_value()) {
+      co_return domain::NatsUnavailable(absl::StrCat("listing streams: ", answer->error->ToString()));
+    }
     const auto names = answer->body.find("streams");
     if (names == answer->body.end() || !names->is_array() || names->empty()) break;
     for (const json& name : *names) {
-      if (!name.is_string()) continue;
-      const std::string& stream = name.get_ref<const std::string&>();
-      if (stream == options_.event_stream_name || absl::StartsWith(stream, options_.event_stream_name + "+")) ++ours;
+      if (name.is_string() && IsOurs(name.get_ref<const std::string&>())) ours.push_back(name.get<std::string>());
     }
     offset += names->size();
     if (offset >= UnsignedField(answer->body, "total")) break;
   }
+  co_return ours;
+}
+
+base::Task<absl::Status> Streams::CheckRoomForOneMore(base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(const std::vector<std::string> names, co_await Names(deadline));
+  const auto is_events = [this](const std::string& name) { return IsEvents(name); };
+  const auto ours = static_cast<uint64_t>(std::count_if(names.begin(), names.end(), is_events));
   const auto limit = static_cast<uint64_t>(options_.max_streams);
   if (ours < limit) co_return absl::OkStatus();
   co_return domain::StorageFull(

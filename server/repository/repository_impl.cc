@@ -84,7 +84,7 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::Save(SaveCommand command,
   std::optional<NewState> state = std::exchange(command.state, std::nullopt);
   absl::StatusOr<Commit> commit = co_await saver_.Save(std::move(command), deadline);
   loader_.Forget(ref);
-  if (!commit.ok()) co_return commit.status();
+  if (!commit.ok()) co_return storage_.WithLimit(ref, commit.status());
   co_return co_await FinishSave(ref, *std::move(commit), std::move(state), deadline);
 }
 
@@ -97,7 +97,7 @@ base::Task<absl::StatusOr<SaveAllResult>> RepositoryImpl::SaveAll(SaveAllCommand
   }
   absl::StatusOr<std::vector<Commit>> commits = co_await saver_.SaveAll(std::move(command), deadline);
   for (const domain::AggregateRef& ref : refs) loader_.Forget(ref);
-  if (!commits.ok()) co_return commits.status();
+  if (!commits.ok()) co_return storage_.WithLimit(refs.front(), commits.status());
   // All states are written at once.
   using Finished = absl::StatusOr<SaveResult>;
   std::vector<base::Future<Finished>> finished;

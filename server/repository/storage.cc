@@ -1,6 +1,9 @@
 #include "server/repository/storage.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cim/persistence/v1/errors.pb.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 
@@ -15,28 +18,49 @@ Storage::Storage(StorageOptions options, Connections connections, base::Executor
       publisher_(connections.writes),
       reader_(connections.reads),
       committer_(options_.commit, &publisher_, &reader_, executor, clock),
-      streams_({.max_streams = options_.max_streams, .event_stream_name = options_.event_stream_name},
+      streams_({.max_streams = options_.max_streams,
+                .event_stream_name = options_.event_stream_name,
+                .aggregate_stream_name = options_.aggregate_stream_name},
                connections.writes) {}
 
-jetstream::StreamSpec Storage::Spec(const domain::AggregateRef& ref, StreamKind kind) const {
+jetstream::StreamSettings WithDefaults(jetstream::StreamSettings type, const jetstream::StreamSettings& defaults) {
+  if (!type.replicas) type.replicas = defaults.replicas;
+  if (!type.storage) type.storage = defaults.storage;
+  if (!type.compression) type.compression = defaults.compression;
+  if (!type.placement) type.placement = defaults.placement;
+  if (!type.max_bytes) type.max_bytes = defaults.max_bytes;
+  return type;
+}
+
+void Storage::SetCreated(std::map<TypeName, jetstream::StreamSettings> types) {
+  base::MutexLock lock(types_mutex_);
+  created_ = std::move(types);
+}
+
+std::optional<jetstream::StreamSettings> Storage::Declared(const TypeName& type) const {
+  if (const auto found = options_.types.find(type); found != options_.types.end()) return found->second;
+  base::MutexLock lock(types_mutex_);
+  if (const auto found = created_.find(type); found != created_.end()) return found->second;
+  return std::nullopt;
+}
+
+jetstream::StreamSpec Storage::Spec(const TypeName& type, StreamKind kind) const {
+  const auto& [context, aggregate] = type;
   const bool events = kind == StreamKind::kEvents;
-  const auto declared = options_.types.find({ref.context, ref.aggregate});
-  const TypeOptions& type = declared != options_.types.end() ? declared->second : options_.defaults;
   jetstream::StreamSpec spec;
   spec.kind = kind;
-  spec.replicas = type.replicas;
-  spec.compression = type.compression;
+  spec.settings = WithDefaults(Declared(type).value_or(jetstream::StreamSettings{}), options_.defaults);
   spec.name = events ? options_.event_stream_name : options_.aggregate_stream_name;
   spec.subjects = events ? "cim.events." : "cim.aggregates.";
   // '+' cannot occur in a token, so `a-b`,`c` and `a`,`b-c` do not share a stream.
   switch (options_.event_streams) {
     case EventStreams::kPerAggregateType:
-      absl::StrAppend(&spec.name, "+", ref.context, "+", ref.aggregate);
-      absl::StrAppend(&spec.subjects, ref.context, ".", ref.aggregate, ".>");
+      absl::StrAppend(&spec.name, "+", context, "+", aggregate);
+      absl::StrAppend(&spec.subjects, context, ".", aggregate, ".>");
       break;
     case EventStreams::kPerContext:
-      absl::StrAppend(&spec.name, "+", ref.context);
-      absl::StrAppend(&spec.subjects, ref.context, ".>");
+      absl::StrAppend(&spec.name, "+", context);
+      absl::StrAppend(&spec.subjects, context, ".>");
       break;
     case EventStreams::kSingle:
       absl::StrAppend(&spec.subjects, ">");
@@ -68,6 +92,44 @@ bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::Aggre
       return true;
   }
   return false;
+}
+
+std::optional<Storage::Contents> Storage::ContentsOf(const std::string& stream_name) const {
+  std::vector<std::string> parts = absl::StrSplit(stream_name, '+');
+  Contents contents;
+  if (parts[0] == options_.aggregate_stream_name) {
+    contents.kind = StreamKind::kState;
+  } else if (parts[0] != options_.event_stream_name) {
+    return std::nullopt;
+  }
+  const size_t names = options_.event_streams == EventStreams::kPerAggregateType ? 2
+                       : options_.event_streams == EventStreams::kPerContext     ? 1
+                                                                                 : 0;
+  if (parts.size() != names + 1) return std::nullopt;
+  if (names > 0) contents.type.first = std::move(parts[1]);
+  if (names > 1) contents.type.second = std::move(parts[2]);
+  return contents;
+}
+
+absl::Status Storage::WithLimit(const domain::AggregateRef& ref, absl::Status status) const {
+  const std::optional<cim::persistence::v1::ErrorDetail> detail = domain::GetErrorDetail(status);
+  if (!detail || detail->reason() != cim::persistence::v1::ERROR_REASON_STORAGE_FULL || detail->has_limit() ||
+      !absl::StrContains(status.message(), "maximum bytes")) {
+    return status;
+  }
+  const std::string name = Spec(ref, StreamKind::kEvents).name;
+  for (const StreamPtr& stream : streams_.known()) {
+    if (stream->name != name || stream->max_bytes == 0) continue;
+    return domain::StorageFull(
+        absl::StrCat("stream ", name, " is full: it holds ", stream->max_bytes,
+                     " bytes at most, and has no room for this save; raise max_bytes of the type (under "
+                     "repository.aggregates) or repository.stream.max_bytes, and start the daemon again"),
+        domain::LimitExceeded{.name = absl::StrCat("bytes of stream ", name),
+                              .limit = stream->max_bytes,
+                              .value = stream->max_bytes,
+                              .config_key = "repository.stream.max_bytes"});
+  }
+  return status;
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
@@ -109,7 +171,7 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::CreateState(domain::AggregateRef 
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::Create(domain::AggregateRef ref, StreamKind kind,
                                                       base::SteadyTime deadline) {
-  if (!options_.auto_create && !options_.types.contains({ref.context, ref.aggregate})) {
+  if (!options_.auto_create && !Declared({ref.context, ref.aggregate})) {
     co_return domain::TypeNotDeclared(ref);
   }
   if (kind == StreamKind::kEvents) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,10 +23,8 @@ namespace persistd::repository {
 // How many streams the events are spread over.
 enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
 
-struct TypeOptions {
-  int replicas = 1;
-  std::string compression = "none";
-};
+// Names a type: context and aggregate.
+using TypeName = std::pair<std::string, std::string>;
 
 struct StorageOptions {
   std::string event_stream_name = "CIM-EVENTS";
@@ -33,8 +32,9 @@ struct StorageOptions {
   EventStreams event_streams = EventStreams::kPerAggregateType;
   bool auto_create = true;
   int max_streams = 200;
-  TypeOptions defaults;
-  std::map<std::pair<std::string, std::string>, TypeOptions> types;  // Declared: (context, aggregate).
+  jetstream::StreamSettings defaults;
+  // Declared types, and what their streams have instead of the defaults: by context and aggregate.
+  std::map<TypeName, jetstream::StreamSettings> types;
   CommitOptions commit;
 };
 
@@ -43,6 +43,9 @@ struct Connections {
   jetstream::Connection* writes = nullptr;
   jetstream::Connection* reads = nullptr;
 };
+
+// What `type` says, and what `defaults` say of the rest.
+jetstream::StreamSettings WithDefaults(jetstream::StreamSettings type, const jetstream::StreamSettings& defaults);
 
 // Thread-safe.
 class Storage {
@@ -65,6 +68,24 @@ class Storage {
 
   static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) { return Committer::StrongRead(stream); }
 
+  // The stream that holds these of the type, as it is or would be made.
+  jetstream::StreamSpec Spec(const TypeName& type, jetstream::StreamKind kind) const;
+  // What a stream of this name holds; nullopt when no stream of ours has that name in this layout. The aggregate is
+  // empty where a stream holds a whole context, both are where it holds everything.
+  struct Contents {
+    TypeName type;
+    jetstream::StreamKind kind = jetstream::StreamKind::kEvents;
+  };
+  std::optional<Contents> ContentsOf(const std::string& stream_name) const;
+
+  // Names the limit in an error that says that the stream of events is full.
+  absl::Status WithLimit(const domain::AggregateRef& ref, absl::Status status) const;
+
+  // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before.
+  void SetCreated(std::map<TypeName, jetstream::StreamSettings> types);
+  // What a type of either kind says of its streams; nullopt: there is no such type.
+  std::optional<jetstream::StreamSettings> Declared(const TypeName& type) const;
+
   // To be called when a stream does not answer: whether it still is there is asked when it is next needed.
   void Forget(const jetstream::Stream& stream) { streams_.Forget(stream.name); }
 
@@ -72,9 +93,13 @@ class Storage {
   jetstream::Reader& reader() { return reader_; }
   jetstream::Connection& writes() { return *connections_.writes; }
   std::vector<jetstream::StreamPtr> streams() const { return streams_.known(); }
+  jetstream::Streams& all_streams() { return streams_; }
+  const StorageOptions& options() const { return options_; }
 
  private:
-  jetstream::StreamSpec Spec(const domain::AggregateRef& ref, jetstream::StreamKind kind) const;
+  jetstream::StreamSpec Spec(const domain::AggregateRef& ref, jetstream::StreamKind kind) const {
+    return Spec(TypeName(ref.context, ref.aggregate), kind);
+  }
   base::Task<absl::StatusOr<jetstream::StreamPtr>> Create(domain::AggregateRef ref, jetstream::StreamKind kind,
                                                           base::SteadyTime deadline);
 
@@ -93,6 +118,8 @@ class Storage {
   mutable base::Mutex mutex_;
   // By context and aggregate; bounded by the types that exist.
   mutable std::map<std::string, std::map<std::string, StreamNames>> names_ GUARDED_BY(mutex_);
+  mutable base::Mutex types_mutex_;  // May be taken while mutex_ is held.
+  std::map<TypeName, jetstream::StreamSettings> created_ GUARDED_BY(types_mutex_);
 };
 
 }  // namespace persistd::repository

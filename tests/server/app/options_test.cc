@@ -64,21 +64,33 @@ TEST_CASE("The repository gets names, caches and limits of the configuration", "
   CHECK(RepositoryOptionsOf(config).storage.event_streams == repository::EventStreams::kSingle);
 }
 
-TEST_CASE("A declared type has its own replicas and compression, and else those of all streams", "[options]") {
+TEST_CASE("A declared type has settings of its own; of the rest, only what is no default is asked of streams",
+          "[options]") {
   config::Config config;
-  config.repository.stream.replicas = 3;
-  config.repository.stream.compression = config::Compression::kNone;
-  config.repository.aggregates = {
-      {.context = "sales", .aggregate = "order", .replicas = 5, .compression = config::Compression::kS2},
-      {.context = "sales", .aggregate = "item", .replicas = {}, .compression = {}}};
+  CHECK(RepositoryOptionsOf(config).storage.defaults == jetstream::StreamSettings{});
+  config.repository.stream = {.replicas = 3,
+                              .compression = config::Compression::kS2,
+                              .placement = {.cluster = "eu", .tags = {"ssd"}},
+                              .max_bytes = 1000};
+  config.repository.aggregates = {{.context = "sales",
+                                   .aggregate = "order",
+                                   .replicas = 1,
+                                   .compression = config::Compression::kNone,
+                                   .storage = config::Storage::kMemory,
+                                   .placement = config::Placement{},
+                                   .max_bytes = 0},
+                                  {.context = "sales", .aggregate = "item", .storage = config::Storage::kFile}};
   const repository::StorageOptions storage = RepositoryOptionsOf(config).storage;
-  CHECK(storage.defaults.replicas == 3);
-  CHECK(storage.defaults.compression == "none");
+  CHECK(storage.defaults ==
+        jetstream::StreamSettings{
+            .replicas = 3, .compression = "s2", .placement = jetstream::Placement{"eu", {"ssd"}}, .max_bytes = 1000});
   REQUIRE(storage.types.size() == 2);
-  CHECK(storage.types.at({"sales", "order"}).replicas == 5);
-  CHECK(storage.types.at({"sales", "order"}).compression == "s2");
-  CHECK(storage.types.at({"sales", "item"}).replicas == 3);
-  CHECK(storage.types.at({"sales", "item"}).compression == "none");
+  CHECK(storage.types.at({"sales", "order"}) == jetstream::StreamSettings{.replicas = 1,
+                                                                          .storage = "memory",
+                                                                          .compression = "none",
+                                                                          .placement = jetstream::Placement{},
+                                                                          .max_bytes = 0});
+  CHECK(storage.types.at({"sales", "item"}) == jetstream::StreamSettings{.storage = "file"});
 }
 
 TEST_CASE("The gRPC server and its requests get the limits of the configuration", "[options]") {

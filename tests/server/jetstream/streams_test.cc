@@ -38,7 +38,9 @@ struct Bench {
   explicit Bench(const NatsServer::Options& server = {}, ConnectOptions options = {}, int max_streams = 200)
       : nats(Must(NatsServer::Start(server))),
         live(At(*nats, std::move(options))),
-        streams({.max_streams = max_streams, .event_stream_name = "CIM-EVENTS"}, &live.connection()) {
+        streams(
+            {.max_streams = max_streams, .event_stream_name = "CIM-EVENTS", .aggregate_stream_name = "CIM-AGGREGATES"},
+            &live.connection()) {
     REQUIRE(live.WaitUntilUp());
   }
   static ConnectOptions At(const NatsServer& nats, ConnectOptions options) {
@@ -63,7 +65,7 @@ TEST_CASE("A stream is found only when it exists, and created with exactly these
   CHECK(Must(bench.Find(Events())) == nullptr);
   CHECK(bench.streams.known().empty());
   StreamSpec compressed = Events();
-  compressed.compression = "s2";
+  compressed.settings.compression = "s2";
   const StreamPtr events = Must(bench.FindOrCreate(compressed));
   CHECK(events->name == "CIM-EVENTS+sales+order");
   CHECK(events->replicas == 1);
@@ -116,11 +118,12 @@ TEST_CASE("A found stream is remembered while the connection stands, and looked 
 
 TEST_CASE("Of two creators at once both get the one stream, with equal settings or not", "[jetstream]") {
   Bench bench;
-  Streams other({.max_streams = 200, .event_stream_name = "CIM-EVENTS"}, &bench.live.connection());
+  Streams other({.max_streams = 200, .event_stream_name = "CIM-EVENTS", .aggregate_stream_name = "CIM-AGGREGATES"},
+                &bench.live.connection());
   for (int i = 0; i < 20; ++i) {
     StreamSpec spec = Events(absl::StrCat("a", i));
     StreamSpec differs = spec;
-    if (i % 2 == 1) differs.compression = "none";
+    if (i % 2 == 1) differs.settings.compression = "none";
     base::Promise<absl::StatusOr<StreamPtr>> mine;
     base::Promise<absl::StatusOr<StreamPtr>> theirs;
     const auto create = [](Streams& streams, StreamSpec wanted,
@@ -182,8 +185,7 @@ TEST_CASE("A stream made by hand with unsafe settings is refused with the settin
   refused(StreamKind::kState, {{"deny_delete", true}}, "deny_delete must be off");
   refused(StreamKind::kState, {{"discard_new_per_subject", true}}, "discard_new_per_subject must be off");
   // All that is wrong is named; limits that only refuse new messages are the operator's choice.
-  refused(StreamKind::kEvents, {{"storage", "memory"}, {"deny_purge", false}},
-          "storage must be file; deny_purge must be on");
+  refused(StreamKind::kEvents, {{"storage", "memory"}, {"deny_purge", false}}, "deny_purge must be on");
   StreamSpec spec;
   json limited = good(StreamKind::kEvents, spec);
   limited.update({{"max_bytes", 1'000'000}, {"max_msgs", 10}, {"max_msg_size", 1000}, {"compression", "none"}});
@@ -235,7 +237,7 @@ TEST_CASE("No more than max_streams event streams are created; their state strea
 TEST_CASE("What the server does not let us create says why", "[jetstream]") {
   Bench bench;
   StreamSpec three = Events();
-  three.replicas = 3;
+  three.settings.replicas = 3;
   const absl::Status replicas = bench.FindOrCreate(three).status();
   INFO(replicas);
   CHECK(domain::HasReason(replicas, pb::ERROR_REASON_STORAGE_UNSUITABLE));
