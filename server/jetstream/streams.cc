@@ -213,6 +213,23 @@ base::Task<absl::StatusOr<std::optional<StreamFacts>>> Streams::Look(std::string
                         .last_sequence = UnsignedField(state, "last_seq")};
 }
 
+base::Task<absl::StatusOr<std::map<std::string, uint64_t>>> Streams::Subjects(std::string name, std::string filter,
+                                                                              base::SteadyTime deadline) {
+  const std::string body = json{{"subjects_filter", filter}}.dump();
+  absl::StatusOr<ApiAnswer> answer =
+      co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.INFO.", name), body, deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), absl::StrCat("counting subjects of stream ", name));
+  if (answer->error.has_value()) {
+    co_return domain::NatsUnavailable(
+        absl::StrCat("counting subjects of stream ", name, ": ", answer->error->ToString()));
+  }
+  std::map<std::string, uint64_t> counts;
+  for (const auto& [subject, count] : ObjectField(ObjectField(answer->body, "state"), "subjects").items()) {
+    if (count.is_number_unsigned()) counts[subject] = count.get<uint64_t>();
+  }
+  co_return counts;
+}
+
 void Streams::NoticeChange(const std::string& name, const json& info) {
   const absl::StatusOr<StreamPtr> now = MakeStream(info);
   base::MutexLock lock(mutex_);

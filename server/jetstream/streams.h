@@ -70,6 +70,10 @@ class Streams {
 
   // Asks NATS; nullopt: there is no such stream. Notices when another daemon has changed a stream that is used here.
   base::Task<absl::StatusOr<std::optional<StreamFacts>>> Look(std::string name, base::SteadyTime deadline);
+  // How many messages each subject has that matches the filter. For streams of few subjects: one message holds them
+  // all.
+  base::Task<absl::StatusOr<std::map<std::string, uint64_t>>> Subjects(std::string name, std::string filter,
+                                                                       base::SteadyTime deadline);
   // The names of all streams that begin with one of the options' names, alone or before a '+'.
   base::Task<absl::StatusOr<std::vector<std::string>>> Names(base::SteadyTime deadline);
 

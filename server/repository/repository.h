@@ -23,6 +23,7 @@
 #include "server/repository/commit_hints.h"
 #include "server/repository/lru_cache.h"
 #include "server/repository/storage.h"
+#include "server/repository/types.h"
 
 namespace persistd::repository {
 
@@ -203,6 +204,8 @@ class Repository {
   // is. Keeps the caches from holding what is outdated. Quick.
   virtual void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) = 0;
 
+  // The types and their streams; lives as long as this. nullptr in a repository without streams of its own.
+  virtual Types* types() { return nullptr; }
   virtual std::vector<jetstream::StreamPtr> streams() const = 0;
   virtual RepositoryStats stats() const = 0;
 };

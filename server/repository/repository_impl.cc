@@ -26,6 +26,7 @@ class RepositoryImpl final : public Repository {
   RepositoryImpl(const RepositoryOptions& options, Connections connections, base::Executor* executor,
                  const base::Clock* clock)
       : storage_(options.storage, connections, executor, clock),
+        types_(&storage_, connections, executor),
         history_(&storage_),
         states_(options.head_cache_bytes / 2, &storage_, &history_, executor),
         saver_({.head_cache_bytes = options.head_cache_bytes, .hints = options.hints}, &storage_, &history_, executor,
@@ -61,6 +62,7 @@ class RepositoryImpl final : public Repository {
     loader_.NoteSave(ref, version);
   }
 
+  Types* types() override { return &types_; }
   std::vector<StreamPtr> streams() const override { return storage_.streams(); }
   RepositoryStats stats() const override {
     return {.foreign_messages = history_.foreign_messages(),
@@ -73,6 +75,7 @@ class RepositoryImpl final : public Repository {
                                                     std::optional<NewState> new_state, base::SteadyTime deadline);
 
   Storage storage_;
+  Types types_;
   class History history_;
   StateStore states_;
   Saver saver_;

@@ -37,6 +37,23 @@ void Storage::SetCreated(std::map<TypeName, jetstream::StreamSettings> types) {
   created_ = std::move(types);
 }
 
+void Storage::AddCreated(const TypeName& type, jetstream::StreamSettings settings) {
+  base::MutexLock lock(types_mutex_);
+  created_[type] = std::move(settings);
+}
+
+void Storage::RemoveCreated(const TypeName& type) {
+  base::MutexLock lock(types_mutex_);
+  created_.erase(type);
+}
+
+std::vector<TypeName> Storage::created() const {
+  base::MutexLock lock(types_mutex_);
+  std::vector<TypeName> types;
+  for (const auto& [type, settings] : created_) types.push_back(type);
+  return types;
+}
+
 std::optional<jetstream::StreamSettings> Storage::Declared(const TypeName& type) const {
   if (const auto found = options_.types.find(type); found != options_.types.end()) return found->second;
   base::MutexLock lock(types_mutex_);
@@ -132,8 +149,30 @@ absl::Status Storage::WithLimit(const domain::AggregateRef& ref, absl::Status st
   return status;
 }
 
+base::Task<absl::StatusOr<bool>> Storage::LearnOf(TypeName type, base::SteadyTime deadline) {
+  if (Declared(type)) co_return true;
+  if (!lookup_) co_return false;
+  CO_ASSIGN_OR_RETURN(std::optional<jetstream::StreamSettings> settings, co_await lookup_(type, deadline));
+  if (!settings.has_value()) co_return false;
+  AddCreated(type, *std::move(settings));
+  co_return true;
+}
+
+base::Task<absl::StatusOr<StreamPtr>> Storage::Find(domain::AggregateRef ref, StreamKind kind,
+                                                    base::SteadyTime deadline) {
+  absl::StatusOr<StreamPtr> found = co_await streams_.Find(Spec(ref, kind), deadline);
+  const TypeName type(ref.context, ref.aggregate);
+  const bool suits =
+      found.ok() || !domain::HasReason(found.status(), cim::persistence::v1::ERROR_REASON_STORAGE_UNSUITABLE);
+  if (suits || Declared(type)) co_return found;
+  // It may suit what another daemon was told of the type.
+  CO_ASSIGN_OR_RETURN(const bool learned, co_await LearnOf(type, deadline));
+  if (learned) co_return co_await streams_.Find(Spec(ref, kind), deadline);
+  co_return found;
+}
+
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
-  CO_ASSIGN_OR_RETURN(StreamPtr events, co_await streams_.Find(Spec(ref, StreamKind::kEvents), deadline));
+  CO_ASSIGN_OR_RETURN(StreamPtr events, co_await Find(ref, StreamKind::kEvents, deadline));
   if (events != nullptr) {
     base::MutexLock lock(mutex_);
     StreamNames& names = names_[ref.context][ref.aggregate];
@@ -144,11 +183,11 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef r
   }
   const jetstream::StreamSpec state_spec = Spec(ref, StreamKind::kState);
   streams_.Forget(state_spec.name);  // It may have been removed, too.
-  CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await streams_.Find(state_spec, deadline));
+  CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await Find(ref, StreamKind::kState, deadline));
   if (states == nullptr) co_return events;
   // Another daemon may have made both just now.
   const jetstream::StreamSpec spec = Spec(ref, StreamKind::kEvents);
-  CO_ASSIGN_OR_RETURN(events, co_await streams_.Find(spec, deadline));
+  CO_ASSIGN_OR_RETURN(events, co_await Find(ref, StreamKind::kEvents, deadline));
   if (events != nullptr) co_return events;
   co_return domain::StorageUnsuitable(
       absl::StrCat("stream ", spec.name, " is gone, but ", states->name,
@@ -158,7 +197,7 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef r
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindState(domain::AggregateRef ref, base::SteadyTime deadline) {
-  return streams_.Find(Spec(ref, StreamKind::kState), deadline);
+  return Find(std::move(ref), StreamKind::kState, deadline);
 }
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::CreateEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
@@ -171,13 +210,19 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::CreateState(domain::AggregateRef 
 
 base::Task<absl::StatusOr<StreamPtr>> Storage::Create(domain::AggregateRef ref, StreamKind kind,
                                                       base::SteadyTime deadline) {
-  if (!options_.auto_create && !Declared({ref.context, ref.aggregate})) {
-    co_return domain::TypeNotDeclared(ref);
+  const TypeName type(ref.context, ref.aggregate);
+  if (!options_.auto_create) {
+    CO_ASSIGN_OR_RETURN(const bool declared, co_await LearnOf(type, deadline));
+    if (!declared) co_return domain::TypeNotDeclared(ref);
   }
+  absl::StatusOr<StreamPtr> found = StreamPtr();
   if (kind == StreamKind::kEvents) {
-    CO_ASSIGN_OR_RETURN(StreamPtr found, co_await FindEvents(ref, deadline));
-    if (found != nullptr) co_return found;
+    found = co_await FindEvents(ref, deadline);
+  } else {
+    found = co_await FindState(ref, deadline);
   }
+  if (!found.ok() || *found != nullptr) co_return found;
+  CO_RETURN_IF_ERROR((co_await LearnOf(type, deadline)).status());
   co_return co_await streams_.FindOrCreate(Spec(ref, kind), deadline);
 }
 

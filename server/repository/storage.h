@@ -1,6 +1,7 @@
 // Which stream holds what, and the ways to reach it: what every part of the repository works on.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -83,6 +84,13 @@ class Storage {
 
   // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before.
   void SetCreated(std::map<TypeName, jetstream::StreamSettings> types);
+  void AddCreated(const TypeName& type, jetstream::StreamSettings settings);
+  void RemoveCreated(const TypeName& type);
+  std::vector<TypeName> created() const;
+  // How to ask whether another daemon has created a type. To be set before the first call.
+  using Lookup =
+      std::function<base::Task<absl::StatusOr<std::optional<jetstream::StreamSettings>>>(TypeName, base::SteadyTime)>;
+  void SetLookup(Lookup lookup) { lookup_ = std::move(lookup); }
   // What a type of either kind says of its streams; nullopt: there is no such type.
   std::optional<jetstream::StreamSettings> Declared(const TypeName& type) const;
 
@@ -100,6 +108,10 @@ class Storage {
   jetstream::StreamSpec Spec(const domain::AggregateRef& ref, jetstream::StreamKind kind) const {
     return Spec(TypeName(ref.context, ref.aggregate), kind);
   }
+  base::Task<absl::StatusOr<jetstream::StreamPtr>> Find(domain::AggregateRef ref, jetstream::StreamKind kind,
+                                                        base::SteadyTime deadline);
+  // Whether the type is declared, as far as the other daemons have told.
+  base::Task<absl::StatusOr<bool>> LearnOf(TypeName type, base::SteadyTime deadline);
   base::Task<absl::StatusOr<jetstream::StreamPtr>> Create(domain::AggregateRef ref, jetstream::StreamKind kind,
                                                           base::SteadyTime deadline);
 
@@ -115,6 +127,7 @@ class Storage {
   jetstream::Reader reader_;
   Committer committer_;
   jetstream::Streams streams_;
+  Lookup lookup_;
   mutable base::Mutex mutex_;
   // By context and aggregate; bounded by the types that exist.
   mutable std::map<std::string, std::map<std::string, StreamNames>> names_ GUARDED_BY(mutex_);
