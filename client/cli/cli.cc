@@ -17,6 +17,7 @@
 #include "client/cli/messages.h"
 #include "client/cli/requests.h"
 #include "client/cli/stream_saves.h"
+#include "client/cli/types.h"
 #include "client/cpp/client.h"
 
 namespace persistd::cli {
@@ -157,6 +158,12 @@ class Command {
     return PrintForPeople(ToJson(*response));
   }
 
+  int Types(const Arguments& arguments, const Client& client) {
+    const auto request = BuildTypes(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    return std::visit([&](const auto& typed) { return TypesCall(typed, client); }, *request);
+  }
+
   int UsageError(const absl::Status& status) {
     const std::string program = name_.empty() ? "persistctl" : absl::StrCat("persistctl ", name_);
     environment_.err << program << ": " << status.message() << "\nSee " << program << " --help\n";
@@ -164,6 +171,21 @@ class Command {
   }
 
  private:
+  int TypesCall(const pb::ListAggregateTypesRequest& request, const Client& client) {
+    return PrintAnswer(client.ListAggregateTypes(request));
+  }
+  int TypesCall(const pb::DescribeAggregateTypeRequest& request, const Client& client) {
+    return PrintAnswer(client.DescribeAggregateType(request));
+  }
+  int TypesCall(const pb::CreateAggregateTypeRequest& request, const Client& client) {
+    return PrintAnswer(client.CreateAggregateType(request));
+  }
+  template <typename Response>
+  int PrintAnswer(const absl::StatusOr<Response>& response) {
+    if (!response.ok()) return CallError(std::nullopt, response.status());
+    return PrintForPeople(ToJson(*response));
+  }
+
   int CallError(const std::optional<pb::AggregateRef>& ref, const absl::Status& status,
                 const std::string& request_id = "") {
     const std::string what = ref.has_value() ? absl::StrCat(name_, " ", Name(*ref)) : name_;
@@ -208,6 +230,7 @@ const CommandSpec* FindCommand(const std::string& name) {
       {"snapshot", &Command::Snapshot, SnapshotFlags()},
       {"list", &Command::List, ListFlags()},
       {"info", &Command::Info, {}},
+      {"types", &Command::Types, TypesFlags()},
   };
   for (const CommandSpec& command : commands) {
     if (command.name == name) return &command;

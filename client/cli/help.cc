@@ -17,6 +17,7 @@ commands:
   delete       deletes an aggregate; its history stays
   snapshot     takes, lists and deletes snapshots of an aggregate
   info         tells about the daemon: versions, NATS, durability, warnings
+  types        lists, describes and creates aggregate types
 
 flags of every command:
   --address HOST:PORT  the daemon; default: $PERSISTCTL_ADDRESS, else 127.0.0.1:7443
@@ -213,6 +214,27 @@ examples:
   persistctl --address persistd.internal:7443 info | jq .warnings
 )";
 
+constexpr char kTypes[] =
+    R"(persistctl types tells about aggregate types and their streams, and creates types with settings of their own.
+
+usage: persistctl types list [--context NAME] [--page-size N] [--page-token TOKEN]
+       persistctl types describe CONTEXT/AGGREGATE
+       persistctl types create CONTEXT/AGGREGATE [settings]
+
+settings (left out: as repository.stream of the daemon's configuration says):
+  --replicas N           how many servers keep a copy, 1 to 5
+  --storage WORD         file, or memory: lost when NATS restarts
+  --compression WORD     none or s2
+  --cluster NAME         which cluster of a super-cluster
+  --server-tag TAG       a tag that the servers must have; may be repeated
+  --max-bytes SIZE       the most that each stream may hold, like 10GiB; 0: no limit
+
+examples:
+  persistctl types list | jq -r '.types[] | "\(.context)/\(.aggregate) \(.events.messages)"'
+  persistctl types describe sales/order
+  persistctl types create sales/order --replicas 3 --server-tag ssd
+)";
+
 }  // namespace
 
 const char* HelpText(const std::string& command) {
@@ -225,6 +247,7 @@ const char* HelpText(const std::string& command) {
   if (command == "delete") return kDelete;
   if (command == "snapshot") return kSnapshot;
   if (command == "list") return kList;
+  if (command == "types") return kTypes;
   return kMain;
 }
 

@@ -167,4 +167,10 @@ absl::StatusOr<std::string> ToJson(const pb::Snapshot& snapshot) { return Print(
 
 absl::StatusOr<std::string> ToJson(const pb::AggregateMetadata& metadata) { return Print(metadata); }
 
+absl::StatusOr<std::string> ToJson(const pb::CreateAggregateTypeResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::ListAggregateTypesResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::DescribeAggregateTypeResponse& response) { return Print(response); }
+
 }  // namespace persistd::cli

@@ -28,5 +28,8 @@ absl::StatusOr<std::string> ToJson(const cim::persistence::v1::SaveAllResponse& 
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DeleteAggregateResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::Snapshot& snapshot);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AggregateMetadata& metadata);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::CreateAggregateTypeResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ListAggregateTypesResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DescribeAggregateTypeResponse& response);
 
 }  // namespace persistd::cli

@@ -154,6 +154,24 @@ absl::StatusOr<pb::GetServerInfoResponse> Client::GetServerInfo() const {
   return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetServerInfo({}, deadline); });
 }
 
+absl::StatusOr<pb::CreateAggregateTypeResponse> Client::CreateAggregateType(
+    const pb::CreateAggregateTypeRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->CreateAggregateType(request, deadline); });
+}
+
+absl::StatusOr<pb::ListAggregateTypesResponse> Client::ListAggregateTypes(
+    const pb::ListAggregateTypesRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->ListAggregateTypes(request, deadline); });
+}
+
+absl::StatusOr<pb::DescribeAggregateTypeResponse> Client::DescribeAggregateType(
+    const pb::DescribeAggregateTypeRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->DescribeAggregateType(request, deadline); });
+}
+
 HistoryReader Client::History(pb::GetHistoryRequest request) const {
   return HistoryReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
 }

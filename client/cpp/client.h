@@ -89,6 +89,14 @@ class Client {
       const cim::persistence::v1::AggregateRef& ref) const;
   absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo() const;
 
+  absl::StatusOr<cim::persistence::v1::CreateAggregateTypeResponse> CreateAggregateType(
+      const cim::persistence::v1::CreateAggregateTypeRequest& request) const;
+  // One page.
+  absl::StatusOr<cim::persistence::v1::ListAggregateTypesResponse> ListAggregateTypes(
+      const cim::persistence::v1::ListAggregateTypesRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::DescribeAggregateTypeResponse> DescribeAggregateType(
+      const cim::persistence::v1::DescribeAggregateTypeRequest& request) const;
+
   // The events of an aggregate, one by one. The call is made by the reader's first Next().
   HistoryReader History(cim::persistence::v1::GetHistoryRequest request) const;
 

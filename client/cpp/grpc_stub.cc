@@ -169,6 +169,18 @@ class GrpcStub final : public Stub {
                                                           Deadline deadline) override {
     return Call(*admin_, &pb::AdminService::Stub::GetServerInfo, request, deadline);
   }
+  absl::StatusOr<pb::CreateAggregateTypeResponse> CreateAggregateType(const pb::CreateAggregateTypeRequest& request,
+                                                                      Deadline deadline) override {
+    return Call(*admin_, &pb::AdminService::Stub::CreateAggregateType, request, deadline);
+  }
+  absl::StatusOr<pb::ListAggregateTypesResponse> ListAggregateTypes(const pb::ListAggregateTypesRequest& request,
+                                                                    Deadline deadline) override {
+    return Call(*admin_, &pb::AdminService::Stub::ListAggregateTypes, request, deadline);
+  }
+  absl::StatusOr<pb::DescribeAggregateTypeResponse> DescribeAggregateType(
+      const pb::DescribeAggregateTypeRequest& request, Deadline deadline) override {
+    return Call(*admin_, &pb::AdminService::Stub::DescribeAggregateType, request, deadline);
+  }
 
  private:
   const std::shared_ptr<pb::AggregateService::Stub> aggregates_;

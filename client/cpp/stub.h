@@ -73,6 +73,12 @@ class Stub {
   virtual std::shared_ptr<SaveStreamCall> SaveStream() = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::CreateAggregateTypeResponse> CreateAggregateType(
+      const cim::persistence::v1::CreateAggregateTypeRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::ListAggregateTypesResponse> ListAggregateTypes(
+      const cim::persistence::v1::ListAggregateTypesRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::DescribeAggregateTypeResponse> DescribeAggregateType(
+      const cim::persistence::v1::DescribeAggregateTypeRequest& request, Deadline deadline) = 0;
 };
 
 // The stub that calls a daemon over `channel`.

@@ -11,8 +11,10 @@
 #include "server/app/index_info.h"
 #include "server/app/options.h"
 #include "server/app/version.h"
+#include "server/app/warnings.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
+#include "server/rpc/admin_mapping.h"
 
 namespace persistd::app {
 namespace {
@@ -24,8 +26,8 @@ constexpr int kDurableReplicas = 3;
 constexpr std::chrono::seconds kLockPatience{2};
 
 constexpr const char* kFeatures[] = {
-    "save",     "load",        "history",    "get_at_version", "get_metadata", "idempotent_save",
-    "save_all", "save_stream", "batch_load", "delete"};
+    "save",     "load",        "history",    "get_at_version", "get_metadata",   "idempotent_save",
+    "save_all", "save_stream", "batch_load", "delete",         "aggregate_types"};
 
 }  // namespace
 
@@ -55,14 +57,19 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                      .item_deadline = self->config_.server.default_deadline,
                                      .max_stream_saves = self->config_.commit.max_stream_saves,
                                      .clock = clock});
-  daemon->admin_ = std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); });
+  daemon->watch_ =
+      std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },
+                                                         .on_looked = [self] { self->UpdateHealth(/*look=*/false); }},
+                                    self->repository_->types());
+  daemon->admin_ =
+      std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); }, self->repository_->types());
   return daemon;
 }
 
 std::unique_ptr<jetstream::Connection> Daemon::MakeConnection() {
   auto connection = std::make_unique<jetstream::Connection>(
       ConnectOptionsOf(config_.nats), [this](jetstream::RawConnection& raw) { return PassGate(raw); }, &executor_);
-  connection->OnChange([this] { UpdateHealth(); });
+  connection->OnChange([this] { UpdateHealth(/*look=*/true); });
   return connection;
 }
 
@@ -100,6 +107,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   server_->Start();
   base::LogInfo("listening", {{"address", address()}});
   if (config_.nats.embedded.enabled) RETURN_IF_ERROR(StartEmbedded());
+  watch_->Start();
   for (jetstream::Connection* connection : connections()) connection->Start();
   follower_->Start();
   return absl::OkStatus();
@@ -166,13 +174,16 @@ absl::Status Daemon::PassGate(jetstream::RawConnection& connection) {
   return absl::OkStatus();
 }
 
-void Daemon::UpdateHealth() {
+void Daemon::UpdateHealth(bool look) {
   std::function<void()> announce;
   {
     base::MutexLock lock(mutex_);
     if (stopping_) return;
     // Nothing that must be right depends on what follows the streams.
-    const bool ready = writes_->status().ok() && (reads_ == nullptr || reads_->status().ok());
+    const bool connected = writes_->status().ok() && (reads_ == nullptr || reads_->status().ok());
+    // The first look at the streams comes before the first call, so that these find them as they are configured.
+    const bool ready = connected && watch_->looked();
+    if (look && connected && !serving_) watch_->Wake();
     if (ready == serving_) return;
     serving_ = ready;
     // Under the lock, so that two connections that change at once cannot leave health at the older of two answers.
@@ -198,6 +209,7 @@ void Daemon::Stop() {
   for (jetstream::Connection* connection : connections()) connection->Close();
   follower_->Stop();
   for (jetstream::Connection* connection : connections()) connection->Stop();
+  watch_->Stop();
   executor_.Stop();
   if (embedded_ != nullptr) embedded_->Stop();
   base::LogInfo("stopped");
@@ -237,18 +249,15 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     if (embedded_ != nullptr) embedded = embedded_->health();
   }
   const repository::RepositoryStats stats = repository_->stats();
-  const std::map<std::string, uint64_t>& foreign = stats.foreign_messages;
   AddCaches(stats, info);
   AddIndex(*follower_, info);
+  nats.set_memory_bytes(watch_->memory_bytes());
+  AddStreams(info);
   int replicas = config_.repository.stream.replicas;
   int most_replicas = replicas;
-  for (const jetstream::StreamPtr& stream : repository_->streams()) {
-    replicas = std::min(replicas, stream->replicas);
-    most_replicas = std::max(most_replicas, stream->replicas);
-    pb::StreamInfo& listed = *info.add_streams();
-    listed.set_name(stream->name);
-    listed.set_replicas(static_cast<uint32_t>(stream->replicas));
-    if (const auto met = foreign.find(stream->name); met != foreign.end()) listed.set_foreign_messages(met->second);
+  for (const pb::StreamInfo& stream : info.streams()) {
+    replicas = std::min(replicas, static_cast<int>(stream.replicas()));
+    most_replicas = std::max(most_replicas, static_cast<int>(stream.replicas()));
   }
   const jetstream::FsyncMode fsync = FsyncMode(most_replicas);
   info.mutable_durability()->set_replicas(static_cast<uint32_t>(replicas));
@@ -273,11 +282,46 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
         absl::StrCat("streams have ", replicas, " replica", replicas == 1 ? "" : "s",
                      ": the loss of a disk may lose data; repository.stream.replicas: 3 needs a cluster"));
   }
-  for (const auto& [stream, count] : foreign) {
-    info.add_warnings(absl::StrCat("stream ", stream, " holds messages that persistd did not write (met: ", count,
+  for (const pb::StreamInfo& stream : info.streams()) {
+    if (stream.foreign_messages() == 0) continue;
+    info.add_warnings(absl::StrCat("stream ", stream.name(),
+                                   " holds messages that persistd did not write (met: ", stream.foreign_messages(),
                                    "); the log names them. Allow nobody else to publish there"));
   }
+  for (std::string& warning : StreamWarnings(repository_->types()->report(), config_.limits.max_subjects_warning)) {
+    info.add_warnings(std::move(warning));
+  }
   return info;
+}
+
+void Daemon::AddStreams(pb::GetServerInfoResponse& info) const {
+  const repository::StreamsReport report = repository_->types()->report();
+  std::map<std::string, pb::StreamInfo> streams;
+  for (const jetstream::StreamFacts& facts : report.streams) rpc::ToProto(facts, streams[facts.name]);
+  // What was used since the last look is newer than that.
+  for (const jetstream::StreamPtr& stream : repository_->streams()) {
+    streams[stream->name].set_replicas(static_cast<uint32_t>(stream->replicas));
+  }
+  for (const auto& [name, count] : repository_->stats().foreign_messages) {
+    if (const auto met = streams.find(name); met != streams.end()) met->second.set_foreign_messages(count);
+  }
+  for (const auto& [name, complaint] : report.complaints) {
+    if (const auto known = streams.find(name); known != streams.end()) known->second.set_problem(complaint);
+  }
+  for (auto& [name, stream] : streams) {
+    stream.set_name(name);
+    *info.add_streams() = std::move(stream);
+  }
+}
+
+uint64_t Daemon::NatsMemory() const {
+  if (!config_.nats.embedded.enabled) return jetstream::AskMemory(MonitoringUrlsOf(config_.nats));
+  pid_t pid = 0;
+  {
+    base::MutexLock lock(mutex_);
+    if (embedded_ != nullptr) pid = embedded_->pid();
+  }
+  return jetstream::MemoryOfProcess(pid);
 }
 
 }  // namespace persistd::app

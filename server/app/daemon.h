@@ -1,8 +1,8 @@
 // The daemon: builds every part from the configuration, starts them in order and stops them in the reverse order.
 //
 // Start: the data folder is locked, gRPC listens (health NOT_SERVING), nats-server is started where it is embedded, the
-// connections are made, and once they are up health says SERVING. It says NOT_SERVING again while NATS is away.
-// Owned by main; its methods belong to one thread, but for Cancel.
+// connections are made; once they are up and the streams were looked at, health says SERVING. It says NOT_SERVING again
+// while NATS is away. Owned by main; its methods belong to one thread, but for Cancel.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
+#include "server/app/stream_watch.h"
 #include "server/base/clock.h"
 #include "server/base/executor.h"
 #include "server/base/file_lock.h"
@@ -59,9 +60,12 @@ class Daemon {
   std::unique_ptr<jetstream::Connection> MakeConnection();
   void MakeFollower();
   absl::Status PassGate(jetstream::RawConnection& connection);
-  void UpdateHealth();
+  // look: the connections changed, so the streams should be looked at.
+  void UpdateHealth(bool look);
   // All that there are.
   std::vector<jetstream::Connection*> connections() const;
+  uint64_t NatsMemory() const;
+  void AddStreams(cim::persistence::v1::GetServerInfoResponse& info) const;
   // What is known of streams with so many replicas.
   jetstream::FsyncMode FsyncMode(int replicas) const;
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
@@ -77,6 +81,7 @@ class Daemon {
   std::unique_ptr<jetstream::Connection> tails_;  // nullptr: what does the reads does this as well.
   std::unique_ptr<index::Follower> follower_;
   std::unique_ptr<repository::Repository> repository_;
+  std::unique_ptr<StreamWatch> watch_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<rpc::Server> server_;

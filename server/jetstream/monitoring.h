@@ -1,6 +1,9 @@
 // What only a NATS server's monitoring port tells: whether JetStream calls fsync before it acknowledges. Thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,5 +21,11 @@ absl::StatusOr<FsyncMode> AskFsyncMode(absl::string_view url);
 
 // The weakest mode of several servers, all asked; the error of the first that does not tell.
 absl::StatusOr<FsyncMode> AskFsyncModes(const std::vector<std::string>& urls);
+
+// What memory the servers use together, in bytes, as their /varz says; those that do not answer count nothing.
+uint64_t AskMemory(const std::vector<std::string>& urls);
+
+// What memory a process has resident, in bytes; 0 when it does not run.
+uint64_t MemoryOfProcess(pid_t pid);
 
 }  // namespace persistd::jetstream

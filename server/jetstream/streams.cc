@@ -41,6 +41,7 @@ absl::StatusOr<StreamPtr> MakeStream(const json& info) {
   stream->incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
   stream->replicas = *settings.replicas;
   stream->max_bytes = *settings.max_bytes;
+  stream->in_memory = settings.storage == "memory";
   return stream;
 }
 

@@ -27,6 +27,7 @@ struct Stream {
   uint64_t incarnation = 0;  // Its creation time in nanoseconds: tells it from a later stream of the same name.
   int replicas = 1;
   uint64_t max_bytes = 0;  // 0: no limit.
+  bool in_memory = false;
 };
 using StreamPtr = std::shared_ptr<const Stream>;
 

@@ -99,6 +99,7 @@ struct SaveResult {
   AggregateInfo info;
   std::vector<SavedEvent> events;
   int replicas = 1;
+  bool in_memory = false;  // Lost when the NATS servers restart.
   StateResult state = StateResult::kNone;
   bool deduplicated = false;
   std::string commit_id;

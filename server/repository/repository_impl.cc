@@ -135,6 +135,7 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::FinishSave(domain::Aggreg
   SaveResult result;
   result.info = InfoOf(ref, commit.head);
   result.replicas = commit.head.stream->replicas;
+  result.in_memory = commit.head.stream->in_memory;
   result.deduplicated = commit.deduplicated;
   result.commit_id = commit.commit_id;
   result.events.reserve(commit.events.size());

@@ -45,6 +45,12 @@ class FakeServer {
   Handler<cim::persistence::v1::GetAtVersionRequest, cim::persistence::v1::LoadResponse> on_get_at_version;
   Handler<cim::persistence::v1::GetMetadataRequest, cim::persistence::v1::AggregateMetadata> on_get_metadata;
   Handler<cim::persistence::v1::GetServerInfoRequest, cim::persistence::v1::GetServerInfoResponse> on_get_server_info;
+  Handler<cim::persistence::v1::CreateAggregateTypeRequest, cim::persistence::v1::CreateAggregateTypeResponse>
+      on_create_type;
+  Handler<cim::persistence::v1::ListAggregateTypesRequest, cim::persistence::v1::ListAggregateTypesResponse>
+      on_list_types;
+  Handler<cim::persistence::v1::DescribeAggregateTypeRequest, cim::persistence::v1::DescribeAggregateTypeResponse>
+      on_describe_type;
   HistoryHandler on_get_history;
 
   ~FakeServer() { Stop(); }
@@ -108,6 +114,21 @@ class FakeServer {
     grpc::Status GetServerInfo(grpc::ServerContext*, const cim::persistence::v1::GetServerInfoRequest* request,
                                cim::persistence::v1::GetServerInfoResponse* response) override {
       return Answer(fake_.on_get_server_info, *request, *response);
+    }
+    grpc::Status CreateAggregateType(grpc::ServerContext*,
+                                     const cim::persistence::v1::CreateAggregateTypeRequest* request,
+                                     cim::persistence::v1::CreateAggregateTypeResponse* response) override {
+      return Answer(fake_.on_create_type, *request, *response);
+    }
+    grpc::Status ListAggregateTypes(grpc::ServerContext*,
+                                    const cim::persistence::v1::ListAggregateTypesRequest* request,
+                                    cim::persistence::v1::ListAggregateTypesResponse* response) override {
+      return Answer(fake_.on_list_types, *request, *response);
+    }
+    grpc::Status DescribeAggregateType(grpc::ServerContext*,
+                                       const cim::persistence::v1::DescribeAggregateTypeRequest* request,
+                                       cim::persistence::v1::DescribeAggregateTypeResponse* response) override {
+      return Answer(fake_.on_describe_type, *request, *response);
     }
 
     FakeServer& fake_;

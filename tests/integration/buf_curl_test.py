@@ -181,6 +181,25 @@ class BufCurlTest(unittest.TestCase):
             watch.communicate(timeout=_TIMEOUT)
         self.called.add("grpc.health.v1.Health/Watch")
 
+    def test_6_aggregate_types(self):
+        admin = "cim.persistence.v1.AdminService"
+        name = {"context": "sales", "aggregate": "invoice"}
+        create = {**name, "settings": {"compression": "COMPRESSION_S2", "maxBytes": 10 << 20}}
+        (created,) = self.curl(f"{admin}/CreateAggregateType", create)
+        self.assertTrue(created["created"])
+        self.assertEqual(created["type"]["events"]["settings"]["maxBytes"], str(10 << 20))
+        (again,) = self.curl(f"{admin}/CreateAggregateType", create)
+        self.assertNotIn("created", again)
+        exists = self.fails(f"{admin}/CreateAggregateType", name)
+        self.assertEqual(exists.code, "already_exists")
+        self.assertEqual(exists.detail.reason, persistd.errors_pb2.ERROR_REASON_TYPE_EXISTS)
+        (listed,) = self.curl(f"{admin}/ListAggregateTypes", {"context": "sales"})
+        self.assertIn("invoice", [found["aggregate"] for found in listed["types"]])
+        (described,) = self.curl(f"{admin}/DescribeAggregateType", name)
+        self.assertTrue(described["eventTypesKnown"])
+        missing = self.fails(f"{admin}/DescribeAggregateType", {**name, "aggregate": "none"})
+        self.assertEqual(missing.detail.reason, persistd.errors_pb2.ERROR_REASON_TYPE_NOT_FOUND)
+
     def test_9_every_method_was_called(self):
         """A method that is new must get a call above."""
         listed = subprocess.run(

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "client/cpp/client.h"
 #include "client/cpp/requests.h"
 #include "tests/integration/api.h"
 #include "tests/integration/world.h"
@@ -138,6 +139,22 @@ void CheckCorruptData(World& world) {
   CHECK_FALSE(corrupt.data_loss().description().empty());
 }
 
+void CheckTypes(World& world) {
+  client::Options options;
+  options.address = world.daemon().address();
+  const client::Client client = Must(client::Client::Connect(options));
+  pb::CreateAggregateTypeRequest create;
+  create.set_context("sales");
+  create.set_aggregate("order");
+  Must(client.CreateAggregateType(create).status());
+  create.mutable_settings()->set_compression(pb::StreamSettings::COMPRESSION_S2);
+  Check(client.CreateAggregateType(create).status(), {pb::ERROR_REASON_TYPE_EXISTS, StatusCode::kAlreadyExists});
+  pb::DescribeAggregateTypeRequest describe;
+  describe.set_context("sales");
+  describe.set_aggregate("none");
+  Check(client.DescribeAggregateType(describe).status(), {pb::ERROR_REASON_TYPE_NOT_FOUND, StatusCode::kNotFound});
+}
+
 void CheckStorage(World& world) {
   world.StartDaemon({"repository.auto_create=false"});
   const pb::AggregateRef ref = client::Ref("sales", "invoice", "1");
@@ -220,6 +237,7 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   CheckVersions(world.api());
   CheckForeignMessages(world);
   CheckCorruptData(world);
+  CheckTypes(world);
   CheckStorage(world);
   CheckOverload(world);
   CheckShutdown(world);

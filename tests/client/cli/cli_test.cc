@@ -269,5 +269,79 @@ TEST_CASE_METHOD(Fixture, "A command typed wrongly exits with 2 and points to th
   }
 }
 
+TEST_CASE_METHOD(Fixture, "types creates with the settings that were typed", "[cli]") {
+  pb::CreateAggregateTypeRequest received;
+  server.on_create_type = [&](const pb::CreateAggregateTypeRequest& request,
+                              pb::CreateAggregateTypeResponse& response) {
+    received = request;
+    response.set_created(true);
+    return grpc::Status::OK;
+  };
+  const Result result =
+      Persistctl({"types", "create", "sales/order", "--replicas", "3", "--storage", "memory", "--compression", "s2",
+                  "--cluster", "eu", "--server-tag", "ssd", "--server-tag", "az:1", "--max-bytes", "10GiB"});
+  CHECK(result.err.empty());
+  CHECK(result.code == 0);
+  CHECK(result.out == "{\n  \"created\": true\n}\n");
+  CHECK(received.context() == "sales");
+  CHECK(received.aggregate() == "order");
+  CHECK(received.settings().replicas() == 3);
+  CHECK(received.settings().storage() == pb::StreamSettings::STORAGE_MEMORY);
+  CHECK(received.settings().compression() == pb::StreamSettings::COMPRESSION_S2);
+  CHECK(received.settings().placement().cluster() == "eu");
+  CHECK(received.settings().placement().tags_size() == 2);
+  CHECK(received.settings().max_bytes() == uint64_t{10} << 30);
+  REQUIRE(Persistctl({"types", "create", "sales/order"}).code == 0);
+  CHECK_FALSE(received.settings().has_replicas());
+  CHECK_FALSE(received.settings().has_max_bytes());
+  CHECK_FALSE(received.settings().has_placement());
+}
+
+TEST_CASE_METHOD(Fixture, "types lists and describes", "[cli]") {
+  server.on_list_types = [&](const pb::ListAggregateTypesRequest& request, pb::ListAggregateTypesResponse& response) {
+    CHECK(request.context() == "sales");
+    CHECK(request.page_size() == 2);
+    CHECK(request.page_token() == "t");
+    response.add_types()->set_context("sales");
+    return grpc::Status::OK;
+  };
+  const Result listed = Persistctl({"types", "list", "--context", "sales", "--page-size", "2", "--page-token", "t"});
+  CHECK(listed.code == 0);
+  CHECK_THAT(listed.out, ContainsText("\"context\": \"sales\""));
+  server.on_describe_type = [&](const pb::DescribeAggregateTypeRequest& request, pb::DescribeAggregateTypeResponse&) {
+    pb::ErrorDetail detail;
+    detail.set_reason(pb::ERROR_REASON_TYPE_NOT_FOUND);
+    return DaemonError(grpc::StatusCode::NOT_FOUND, "there is no " + request.context() + "." + request.aggregate(),
+                       detail);
+  };
+  const Result described = Persistctl({"types", "describe", "a/b"});
+  CHECK(described.code == 1);
+  CHECK_THAT(described.err, ContainsText("there is no a.b"));
+}
+
+TEST_CASE_METHOD(Fixture, "types typed wrongly says what it needs", "[cli]") {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"types"}, "list, describe or create"},
+      {{"types", "drop", "a/b"}, "list, describe or create"},
+      {{"types", "list", "a"}, "list takes no arguments"},
+      {{"types", "list", "--replicas", "1"}, "list takes no --replicas"},
+      {{"types", "create", "a/b", "--page-size", "1"}, "create takes no --page-size"},
+      {{"types", "describe"}, "describe takes one CONTEXT/AGGREGATE"},
+      {{"types", "describe", "ab"}, "\"ab\" is no CONTEXT/AGGREGATE"},
+      {{"types", "describe", "/b"}, "is no CONTEXT/AGGREGATE"},
+      {{"types", "create", "a/b", "--storage", "tape"}, "--storage needs file or memory"},
+      {{"types", "create", "a/b", "--compression", "zip"}, "--compression needs none or s2"},
+      {{"types", "create", "a/b", "--max-bytes", "1EiB"}, "--max-bytes"},
+      {{"types", "create", "a/b", "--max-bytes", "2048TiB"}, "--max-bytes"},
+      {{"types", "create", "a/b", "--replicas", "x"}, "--replicas"},
+      {{"types", "list", "--page-size", "x"}, "--page-size"}};
+  for (const auto& [args, text] : cases) {
+    INFO(text);
+    const Result result = Persistctl(args);
+    CHECK(result.code == 2);
+    CHECK_THAT(result.err, ContainsText(text));
+  }
+}
+
 }  // namespace
 }  // namespace persistd::cli

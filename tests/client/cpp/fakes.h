@@ -114,6 +114,18 @@ class FakeStub final : public Stub {
       const cim::persistence::v1::GetServerInfoRequest&, Deadline) override {
     return cim::persistence::v1::GetServerInfoResponse();
   }
+  absl::StatusOr<cim::persistence::v1::CreateAggregateTypeResponse> CreateAggregateType(
+      const cim::persistence::v1::CreateAggregateTypeRequest&, Deadline) override {
+    return cim::persistence::v1::CreateAggregateTypeResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::ListAggregateTypesResponse> ListAggregateTypes(
+      const cim::persistence::v1::ListAggregateTypesRequest&, Deadline) override {
+    return cim::persistence::v1::ListAggregateTypesResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::DescribeAggregateTypeResponse> DescribeAggregateType(
+      const cim::persistence::v1::DescribeAggregateTypeRequest&, Deadline) override {
+    return cim::persistence::v1::DescribeAggregateTypeResponse();
+  }
   std::unique_ptr<HistoryStream> GetHistory(const cim::persistence::v1::GetHistoryRequest& request,
                                             Deadline deadline) override {
     history_requests.push_back(request);

@@ -95,10 +95,11 @@ struct Fixture {
   AggregateService aggregates{
       &repository, {.limits = {.max_event_bytes = 100}, .fsync = [](int) { return pb::Durability::FSYNC_ALWAYS; }}};
   AdminService admin{[] {
-    pb::GetServerInfoResponse info;
-    info.set_version("1.2.3");
-    return info;
-  }};
+                       pb::GetServerInfoResponse info;
+                       info.set_version("1.2.3");
+                       return info;
+                     },
+                     nullptr};
   testing::RpcServer server{Services()};
   std::unique_ptr<pb::AggregateService::Stub> stub = pb::AggregateService::NewStub(server.channel());
 

@@ -262,7 +262,7 @@ TEST_CASE("A server that was never started can be shut down and destroyed") {
 TEST_CASE("More calls than allowed are refused at once, but the daemon can still be looked at") {
   Gate gate;
   std::vector<Service> services = Metadata(gate.handler());
-  AdminService admin([] { return pb::GetServerInfoResponse(); });
+  AdminService admin([] { return pb::GetServerInfoResponse(); }, nullptr);
   services.push_back(admin.MakeService());
   RpcServer server(std::move(services), {.max_concurrent_calls = 1});
   auto first = std::async(std::launch::async, [&] { return CallMetadata(server); });
