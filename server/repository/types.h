@@ -78,9 +78,9 @@ class AggregateTypes {
   virtual base::Task<absl::StatusOr<Created>> Create(TypeName type, jetstream::StreamSettings settings,
                                                      base::SteadyTime deadline) = 0;
   struct ListQuery {
-    std::string context;     // Empty: all.
-    size_t page_size = 0;    // From 1.
-    std::string page_token;  // Of the page before; empty: the first one.
+    std::string context{};     // Empty: all.
+    size_t page_size = 0;      // From 1.
+    std::string page_token{};  // Of the page before; empty: the first one.
   };
   virtual base::Task<absl::StatusOr<TypePage>> List(ListQuery query, base::SteadyTime deadline) = 0;
   // TYPE_NOT_FOUND.
