@@ -24,6 +24,8 @@
 #include "server/repository/lru_cache.h"
 #include "server/repository/storage.h"
 #include "server/repository/types.h"
+#include "server/repository/type_rules.h"
+#include "server/transform/runner.h"
 
 namespace persistd::repository {
 
@@ -131,7 +133,7 @@ struct LoadResult {
   AggregateInfo info;
   std::optional<domain::StateRecord> state;
   std::vector<Event> events;      // After the state, oldest first.
-  bool folded = false;            // The state was computed from an older one and events.
+  bool folded = false;            // The state was computed by the type's fold.
   uint64_t snapshot_version = 0;  // Of the snapshot that was used; 0: none.
 };
 
@@ -171,6 +173,8 @@ struct RepositoryOptions {
   std::chrono::milliseconds cache_ttl{5000};
   size_t max_load_bytes = 4u << 20;
   CommitHints* hints = nullptr;  // Must outlive the repository; nullptr: there are none.
+  TypeRulesMap rules{};
+  transform::Runner* transforms = nullptr;  // Must outlive the repository; needed when a type has a fold.
 };
 
 // Counts since the start.

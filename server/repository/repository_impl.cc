@@ -34,8 +34,10 @@ class RepositoryImpl final : public Repository {
         loader_({.state_cache_entries = options.state_cache_entries,
                  .state_cache_bytes = options.state_cache_bytes,
                  .cache_ttl = options.cache_ttl,
-                 .max_load_bytes = options.max_load_bytes},
-                &storage_, &history_, &states_, clock) {}
+                 .max_load_bytes = options.max_load_bytes,
+                 .rules = options.rules,
+                 .transforms = options.transforms},
+                &storage_, &history_, &states_, executor, clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
   base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) override;
