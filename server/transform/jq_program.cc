@@ -104,8 +104,9 @@ void AppendString(jv string, std::string& out) {
   out += '"';
 }
 
+// 2^53 itself may be 2^53 + 1, rounded.
 absl::Status AppendNumber(double number, std::string& out) {
-  if (!std::isfinite(number) || std::abs(number) > kMaxExactNumber) {
+  if (!std::isfinite(number) || std::abs(number) >= kMaxExactNumber) {
     return absl::InvalidArgumentError("the program computed a number beyond 2^53");
   }
   char text[32];
@@ -181,7 +182,7 @@ absl::Status CheckValue(jv value, int depth) {
   absl::Status status;
   switch (jv_get_kind(value)) {
     case JV_KIND_NUMBER:
-      if (const double number = jv_number_value(value); !std::isfinite(number) || std::abs(number) > kMaxExactNumber) {
+      if (const double number = jv_number_value(value); !std::isfinite(number) || std::abs(number) >= kMaxExactNumber) {
         return absl::InvalidArgumentError("the program computed a number beyond 2^53");
       }
       return status;

@@ -206,7 +206,7 @@ TEST_CASE("Without its program a runner says so", "[transform]") {
 // Any JSON that jq can keep.
 rc::Gen<json> AnyJson(int depth = 3) {
   const auto leaf =
-      rc::gen::oneOf(rc::gen::map(rc::gen::inRange<int64_t>(-9'007'199'254'740'992, 9'007'199'254'740'992),
+      rc::gen::oneOf(rc::gen::map(rc::gen::inRange<int64_t>(-9'007'199'254'740'991, 9'007'199'254'740'992),
                                   [](int64_t n) { return json(n); }),
                      rc::gen::map(rc::gen::inRange<int64_t>(-1'000'000'000, 1'000'000'000),
                                   [](int64_t n) { return json(static_cast<double>(n) / 1024); }),
