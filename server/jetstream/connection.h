@@ -75,6 +75,8 @@ class Connection {
   // Neither function is called any more, but for a call that is running.
   void CloseChannel(uint64_t channel);
 
+  // Keeps the deadlines.
+  base::Executor& executor() const { return *executor_; }
   // True once Close was called: no further attempt can succeed.
   bool closed() const;
   // OK while connected; otherwise why not, as an error for callers.

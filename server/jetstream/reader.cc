@@ -11,12 +11,18 @@
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/jetstream/api.h"
+#include "server/jetstream/gather.h"
 #include "server/jetstream/wire_parser.h"
 
 namespace persistd::jetstream {
 namespace {
 
 std::string Query(const nlohmann::json& query) { return query.dump(); }
+
+// Subjects hold nothing that JSON would escape (domain/subject.h).
+std::string LastQuery(const std::string& filter) { return absl::StrCat("{\"last_by_subj\":\"", filter, "\"}"); }
+
+std::string SequenceQuery(uint64_t sequence) { return absl::StrCat("{\"seq\":", sequence, "}"); }
 
 }  // namespace
 
@@ -87,16 +93,37 @@ absl::StatusOr<std::optional<Message>> Reader::Finish(absl::StatusOr<Message> an
 
 base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
                                                        base::SteadyTime deadline) {
-  return Start(stream, absl::StrCat("{\"seq\":", sequence, "}"), ReadFrom::kAnyReplica, deadline);
+  return Start(stream, SequenceQuery(sequence), ReadFrom::kAnyReplica, deadline);
 }
 
 absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream) {
   return Finish(std::move(answer), stream, ReadFrom::kAnyReplica);
 }
 
+base::Future<absl::StatusOr<std::vector<Message>>> Reader::StartRange(const std::string& stream, uint64_t first,
+                                                                      uint64_t count, size_t max_bytes,
+                                                                      base::SteadyTime deadline) {
+  OutgoingMessage request;
+  request.subject = absl::StrCat("$JS.API.DIRECT.GET.", stream);
+  request.data = absl::StrCat("{\"seq\":", first, ",\"batch\":", count, ",\"max_bytes\":", max_bytes, "}");
+  return Gather(*connection_, request, deadline);
+}
+
+absl::StatusOr<std::vector<Message>> Reader::FinishRange(absl::StatusOr<std::vector<Message>> answers,
+                                                         const std::string& stream) {
+  const std::string attempt = absl::StrCat("reading stream ", stream);
+  if (!answers.ok()) return ReadError(answers.status(), attempt);
+  for (Message& answer : *answers) {
+    absl::StatusOr<std::optional<Message>> message = ParseDirectGet(std::move(answer));
+    if (!message.ok()) return ReadError(message.status(), attempt);
+    answer = **std::move(message);  // Without a status it is a message.
+  }
+  return answers;
+}
+
 base::Future<absl::StatusOr<Message>> Reader::StartLast(const std::string& stream, const std::string& filter,
                                                         ReadFrom from, base::SteadyTime deadline) {
-  return Start(stream, Query({{"last_by_subj", filter}}), from, deadline);
+  return Start(stream, LastQuery(filter), from, deadline);
 }
 
 absl::StatusOr<std::optional<Message>> Reader::FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
@@ -112,12 +139,12 @@ base::Task<absl::StatusOr<std::optional<Message>>> Reader::Ask(std::string strea
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Get(std::string stream, uint64_t sequence, ReadFrom from,
                                                                base::SteadyTime deadline) {
-  return Ask(std::move(stream), Query({{"seq", sequence}}), from, deadline);
+  return Ask(std::move(stream), SequenceQuery(sequence), from, deadline);
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Last(std::string stream, std::string filter, ReadFrom from,
                                                                 base::SteadyTime deadline) {
-  return Ask(std::move(stream), Query({{"last_by_subj", filter}}), from, deadline);
+  return Ask(std::move(stream), LastQuery(filter), from, deadline);
 }
 
 base::Task<absl::StatusOr<std::optional<Message>>> Reader::Next(std::string stream, std::string filter,

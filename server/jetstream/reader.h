@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -32,7 +33,16 @@ class Reader {
   // nullopt: there is no such message (on the replica that answered).
   absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream);
 
-  // The same for the last message whose subject matches `filter`.
+  // Sends a get of the `count` messages that follow each other from `first` on; pass what the future brings to
+  // FinishRange. The server stops early when they are over `max_bytes`, after one message at least.
+  base::Future<absl::StatusOr<std::vector<Message>>> StartRange(const std::string& stream, uint64_t first,
+                                                                uint64_t count, size_t max_bytes,
+                                                                base::SteadyTime deadline);
+  // Those that there are (on the replica that answered), in order.
+  absl::StatusOr<std::vector<Message>> FinishRange(absl::StatusOr<std::vector<Message>> answers,
+                                                   const std::string& stream);
+
+  // The same as StartGet and FinishGet for the last message whose subject matches `filter`.
   base::Future<absl::StatusOr<Message>> StartLast(const std::string& stream, const std::string& filter, ReadFrom from,
                                                   base::SteadyTime deadline);
   absl::StatusOr<std::optional<Message>> FinishLast(absl::StatusOr<Message> answer, const std::string& stream,
