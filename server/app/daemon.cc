@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/app/index_info.h"
 #include "server/app/options.h"
+#include "server/app/type_rules.h"
 #include "server/app/version.h"
 #include "server/app/warnings.h"
 #include "server/base/logging.h"
@@ -49,6 +50,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
     return self->FsyncMode(stream.replicas) == jetstream::FsyncMode::kAlways;
   };
   options.hints = &self->follower_->index();
+  if (HasPrograms(self->config_)) {
+    daemon->transforms_ = std::make_unique<transform::Runner>(RunnerOptionsOf(self->config_));
+    ASSIGN_OR_RETURN(options.rules, CompileTypeRules(self->config_.repository, *daemon->transforms_));
+    options.transforms = daemon->transforms_.get();
+  }
   daemon->repository_ = repository::Repository::Create(std::move(options), connections, &self->executor_, clock);
   daemon->aggregates_ = std::make_unique<rpc::AggregateService>(
       self->repository_.get(),
@@ -56,6 +62,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                      .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
                                      .item_deadline = self->config_.server.default_deadline,
                                      .max_stream_saves = self->config_.commit.max_stream_saves,
+                                     .list = &self->follower_->index(),
                                      .clock = clock});
   daemon->watch_ =
       std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },
@@ -210,6 +217,8 @@ void Daemon::Stop() {
   follower_->Stop();
   for (jetstream::Connection* connection : connections()) connection->Stop();
   watch_->Stop();
+  // What waits for a program goes on here, and may wait for NATS or a time then, which fails or is dropped.
+  if (transforms_ != nullptr) transforms_->Stop();
   executor_.Stop();
   if (embedded_ != nullptr) embedded_->Stop();
   base::LogInfo("stopped");

@@ -30,6 +30,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/aggregate_service.h"
 #include "server/rpc/server.h"
+#include "server/transform/runner.h"
 
 namespace persistd::app {
 
@@ -80,6 +81,7 @@ class Daemon {
   std::unique_ptr<jetstream::Connection> reads_;  // nullptr: `writes_` does both.
   std::unique_ptr<jetstream::Connection> tails_;  // nullptr: what does the reads does this as well.
   std::unique_ptr<index::Follower> follower_;
+  std::unique_ptr<transform::Runner> transforms_;  // nullptr: no type has a program.
   std::unique_ptr<repository::Repository> repository_;
   std::unique_ptr<StreamWatch> watch_;
   std::unique_ptr<rpc::AggregateService> aggregates_;

@@ -19,8 +19,24 @@ namespace {
 
 constexpr absl::string_view kAllowedToken = "1 to 64 characters of A-Z a-z 0-9 _ -, not beginning with _";
 
+constexpr absl::string_view kAllowedProgram = "a jq program of at most 64KiB";
+constexpr std::size_t kMaxProgramBytes = 64 * 1024;
+constexpr std::uint64_t kMaxStateSchemaVersion = 999'999;
+
+absl::Status CheckProgram(absl::string_view text) {
+  if (text.empty()) return absl::InvalidArgumentError("\"\" is empty");
+  if (text.size() > kMaxProgramBytes)
+    return absl::InvalidArgumentError(absl::StrCat("too long: ", text.size(), " bytes"));
+  return absl::OkStatus();
+}
+
+absl::Status CheckPath(absl::string_view text) {
+  return text.empty() ? absl::InvalidArgumentError("\"\" is empty") : absl::OkStatus();
+}
+
 std::vector<std::string> Names() {
-  return {"context", "aggregate", "replicas", "compression", "storage", "placement", "max_bytes"};
+  return {"context",   "aggregate", "replicas", "compression", "storage",
+          "placement", "max_bytes", "fold",     "fold_file",   "state_schema_version"};
 }
 
 // Says where inside an entry something is wrong ("" is the entry itself), and what and what is allowed.
@@ -99,6 +115,13 @@ void ReadEntry(const YamlNode& entry, AggregateType& type, const Refuse& refuse)
   } else if (entry.key == "max_bytes") {
     Store(ReadMaxBytes(entry), entry, absl::StrCat("a size from 0 to ", FormatSize(kMaxStreamBytes)), type.max_bytes,
           refuse);
+  } else if (entry.key == "fold") {
+    Store(ReadChecked(entry, CheckProgram), entry, kAllowedProgram, type.fold, refuse);
+  } else if (entry.key == "fold_file") {
+    Store(ReadChecked(entry, CheckPath), entry, "the path of a file", type.fold_file, refuse);
+  } else if (entry.key == "state_schema_version") {
+    absl::StatusOr<std::uint64_t> version = ReadNumber(entry, 1, kMaxStateSchemaVersion);
+    Store(std::move(version), entry, AllowedNumbers(1, kMaxStateSchemaVersion), type.state_schema_version, refuse);
   } else {
     const std::optional<std::string> meant = ClosestTo(entry.key, Names());
     refuse(entry.line, "",
@@ -131,6 +154,7 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
   for (const absl::string_view name : {"context", "aggregate"}) {
     if (!first_lines.contains(name)) refuse(node.line, "", absl::StrCat("has no ", name));
   }
+  if (!type.fold.empty() && !type.fold_file.empty()) refuse(node.line, "", "has both fold and fold_file");
   return good;
 }
 
@@ -216,6 +240,9 @@ std::vector<std::string> ShowAggregates(const std::vector<AggregateType>& aggreg
     }
     if (type.placement) absl::StrAppend(&item, ", placement: ", Show(*type.placement));
     if (type.max_bytes) absl::StrAppend(&item, ", max_bytes: ", FormatSize(*type.max_bytes));
+    if (!type.fold.empty()) absl::StrAppend(&item, ", fold: ", Escaped(type.fold));
+    if (!type.fold_file.empty()) absl::StrAppend(&item, ", fold_file: ", Escaped(type.fold_file));
+    if (type.state_schema_version) absl::StrAppend(&item, ", state_schema_version: ", *type.state_schema_version);
     shown.push_back(item + "}");
   }
   return shown;

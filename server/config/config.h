@@ -108,6 +108,9 @@ struct AggregateType {
   std::optional<Storage> storage{};
   std::optional<Placement> placement{};
   std::optional<std::uint64_t> max_bytes{};
+  std::string fold{};       // a jq program; or fold_file, or neither
+  std::string fold_file{};  // the path of one
+  std::optional<std::uint32_t> state_schema_version{};
 
   bool operator==(const AggregateType&) const = default;
 };
@@ -156,6 +159,15 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
+// The processes that run jq programs.
+struct Transform {
+  int workers = 2;
+  std::chrono::milliseconds time_limit = std::chrono::seconds(2);
+  std::uint64_t max_memory = 256 * kMiB;  // of each
+
+  bool operator==(const Transform&) const = default;
+};
+
 struct Config {
   Server server;
   std::string data_dir = "/var/lib/persistd";
@@ -163,6 +175,7 @@ struct Config {
   Nats nats;
   Repository repository;
   Commit commit;
+  Transform transform;
   Limits limits;
 
   bool operator==(const Config&) const = default;

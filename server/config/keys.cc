@@ -277,6 +277,15 @@ std::vector<Key> RepositoryKeys() {
   };
 }
 
+std::vector<Key> TransformKeys() {
+  const auto transform = [](auto member) { return At(&Config::transform, member); };
+  return {
+      Number("transform.workers", transform(&Transform::workers), 1, 64),
+      Duration("transform.time_limit", transform(&Transform::time_limit), 10ms, 1min),
+      Size("transform.max_memory", transform(&Transform::max_memory), 16 * kMiB, 64 * 1024 * kMiB),
+  };
+}
+
 std::vector<Key> LimitKeys() {
   const auto limits = [](auto member) { return At(&Config::limits, member); };
   // One NATS message holds 1 MiB: a payload leaves room for its headers.
@@ -304,8 +313,8 @@ std::vector<Key> CommitKeys() {
 
 std::vector<Key> AllKeys() {
   std::vector<Key> all;
-  for (std::vector<Key>& group :
-       std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), CommitKeys(), LimitKeys()}) {
+  for (std::vector<Key>& group : std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), CommitKeys(),
+                                                               TransformKeys(), LimitKeys()}) {
     std::move(group.begin(), group.end(), std::back_inserter(all));
   }
   return all;

@@ -174,7 +174,7 @@ c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whol
 c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
 c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
 c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
-c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes)");
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version)");
   REQUIRE(
       Refusal(
           {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==
@@ -243,6 +243,42 @@ TEST_CASE("Problems in the settings of a type's streams name the place", "[confi
           "c.yaml:9: repository.aggregates[4].placement.cluster: given twice; first on line 9"));
 }
 
+TEST_CASE("A type may have a fold, given or in a file", "[config]") {
+  const Config config = Loaded({.yaml = "repository:\n"
+                                        "  aggregates:\n"
+                                        "    - context: a\n"
+                                        "      aggregate: b\n"
+                                        "      state_schema_version: 7\n"
+                                        "      fold: |\n"
+                                        "        .data.n as $n |\n"
+                                        "        $state + $n  # sum\n"
+                                        "    - {context: a, aggregate: c, fold_file: /etc/persistd/c.jq}\n"
+                                        "transform: {workers: 3, time_limit: 1500ms, max_memory: 1GiB}\n"});
+  const std::vector<AggregateType>& types = config.repository.aggregates;
+  REQUIRE(types[0].fold == ".data.n as $n |\n$state + $n  # sum\n");
+  REQUIRE(types[0].state_schema_version == 7u);
+  REQUIRE(types[1].fold_file == "/etc/persistd/c.jq");
+  REQUIRE_FALSE(types[1].state_schema_version.has_value());
+  REQUIRE(config.transform ==
+          Transform{.workers = 3, .time_limit = std::chrono::milliseconds(1500), .max_memory = 1u << 30});
+  REQUIRE(Loaded({.yaml = Describe(config)}) == config);
+  REQUIRE(
+      Refusal({.yaml = "repository:\n"
+                       "  aggregates:\n"
+                       "    - {context: a, aggregate: b, fold: \"1\", fold_file: x}\n"
+                       "    - {context: a, aggregate: c, fold: \"\", state_schema_version: 1000000}\n"
+                       "    - {context: a, aggregate: d, fold_file: \"\"}\n"}) ==
+      "c.yaml:3: repository.aggregates[0]: has both fold and fold_file\n"
+      "c.yaml:4: repository.aggregates[1].fold: \"\" is empty; allowed: a jq program of at most 64KiB\n"
+      "c.yaml:4: repository.aggregates[1].state_schema_version: 1000000 is out of range; allowed: a whole number from "
+      "1 to 999999\n"
+      "c.yaml:5: repository.aggregates[2].fold_file: \"\" is empty; allowed: the path of a file");
+  REQUIRE(absl::StrContains(
+      Refusal({.yaml = absl::StrCat("repository:\n  aggregates:\n  - {context: a, aggregate: b, fold: \"",
+                                    std::string(65 * 1024, '1'), "\"}\n")}),
+      "too long: 66560 bytes"));
+}
+
 TEST_CASE("Lists have a largest length", "[config]") {
   std::string urls = "nats://h";
   for (int i = 0; i < 16; ++i) urls += ",nats://h";
@@ -252,7 +288,7 @@ TEST_CASE("Lists have a largest length", "[config]") {
   REQUIRE(
       Refusal({.yaml = aggregates}) ==
       "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
-      "replicas, compression, storage, placement, max_bytes");
+      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version");
   std::string tags = "t";
   for (int i = 0; i < 16; ++i) tags += ",t";
   REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.stream.placement.tags=" + tags}}),
