@@ -60,9 +60,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
       self->repository_.get(),
       rpc::AggregateService::Options{.limits = RequestLimitsOf(self->config_.limits),
                                      .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
+                                     .list = &self->follower_->index(),
                                      .item_deadline = self->config_.server.default_deadline,
                                      .max_stream_saves = self->config_.commit.max_stream_saves,
-                                     .list = &self->follower_->index(),
                                      .clock = clock});
   daemon->watch_ =
       std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -12,6 +12,7 @@
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/repository/event_reads.h"
 
 namespace persistd::repository {
 namespace {
@@ -23,12 +24,7 @@ using jetstream::StreamPtr;
 
 // Long histories are read in blocks that end at versions which skip pointers lead to.
 constexpr uint64_t kBlock = jetstream::kSkipLevels[0];
-// How much of a history is under way at once.
-constexpr size_t kReadAheadBytes = 4u << 20;
-constexpr size_t kLeastReadAhead = 2;
-constexpr size_t kMostReadAhead = 128;
 constexpr size_t kMaxForeignRemembered = 10'000;  // Per stream.
-constexpr size_t kAssumedEventBytes = 4096;       // Until some have been seen.
 // A history may stream for hours; one read of it may not.
 constexpr std::chrono::seconds kReadTimeout{10};
 
@@ -69,6 +65,21 @@ jetstream::SkipPointer StepTowards(const EventNode& node, uint64_t version) {
     if (skip.version >= version && skip.version < best.version) best = skip;
   }
   return best;
+}
+
+// The event that must be in a message.
+absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetstream::Stream& stream, uint64_t version,
+                                    Message message) {
+  const uint64_t sequence = message.sequence;
+  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(std::move(message));
+  if (!decoded.ok()) return domain::CorruptData(stream.name, sequence, decoded.status().message());
+  if (decoded->event.ref != ref || decoded->event.version != version) {
+    return domain::CorruptData(
+        stream.name, sequence,
+        absl::StrCat("holds version ", decoded->event.version,
+                     " of another history than the one that points to it for version ", version));
+  }
+  return decoded;
 }
 
 }  // namespace
@@ -188,31 +199,16 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
 
 base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
                                                         uint64_t sequence, base::SteadyTime deadline) {
-  CO_ASSIGN_OR_RETURN(
-      std::optional<Message> message,
-      co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kAnyReplica, ReadDeadline(deadline)));
-  co_return co_await Accept(std::move(ref), std::move(stream), version, sequence, std::move(message), deadline);
-}
-
-base::Task<absl::StatusOr<DecodedEvent>> History::Accept(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
-                                                         uint64_t sequence, std::optional<Message> message,
-                                                         base::SteadyTime deadline) {
+  jetstream::Reader& reader = storage_->reader();
+  absl::StatusOr<Message> answer = co_await reader.StartGet(stream->name, sequence, ReadDeadline(deadline));
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishGet(std::move(answer), stream->name));
   if (!message.has_value()) {
     // Perhaps on a replica or mirror that is behind.
-    CO_ASSIGN_OR_RETURN(
-        message, co_await storage_->reader().Get(stream->name, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
+    CO_ASSIGN_OR_RETURN(message,
+                        co_await reader.Get(stream->name, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
   }
   if (!message.has_value()) co_return domain::CorruptData(stream->name, sequence, "an event is missing");
-  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
-  if (!decoded.ok()) co_return domain::CorruptData(stream->name, sequence, decoded.status().message());
-  if (decoded->event.ref != ref || decoded->event.version != version) {
-    co_return domain::CorruptData(stream->name, sequence,
-                                  absl::StrCat("holds version ", decoded->event.version,
-                                               " of another history than the "
-                                               "one that points to it for version ",
-                                               version));
-  }
-  co_return decoded;
+  co_return Accept(ref, *stream, version, *std::move(message));
 }
 
 base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,
@@ -249,44 +245,45 @@ base::Task<absl::StatusOr<std::vector<uint64_t>>> History::Sequences(domain::Agg
   co_return descending;
 }
 
+base::Task<absl::StatusOr<bool>> History::IsContiguous(domain::AggregateRef ref, StreamPtr stream, const EventNode& top,
+                                                       uint64_t first, base::SteadyTime deadline) {
+  const std::vector<uint64_t>& back = top.pointers.back;
+  const uint64_t distance = top.version - first;
+  if (back.empty() || distance <= back.size() || top.sequence - back.back() != back.size() ||
+      top.sequence <= distance) {
+    co_return false;
+  }
+  // Sequences rise with versions, so if the first one is as far before the last one as its version, all are.
+  jetstream::Reader& reader = storage_->reader();
+  const uint64_t guess = top.sequence - distance;
+  absl::StatusOr<Message> answer = co_await reader.StartGet(stream->name, guess, ReadDeadline(deadline));
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishGet(std::move(answer), stream->name));
+  // Whatever else is there is not ours to judge.
+  co_return message.has_value() && jetstream::IsOurs(*message) && Accept(ref, *stream, first, *std::move(message)).ok();
+}
+
 base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef ref, StreamPtr stream,
                                                          uint64_t first_version, std::vector<uint64_t> sequences,
                                                          bool reverse, const EventVisitor& visitor,
                                                          base::SteadyTime deadline) {
-  struct UnderWay {
-    uint64_t version;
-    uint64_t sequence;
-    base::Future<absl::StatusOr<Message>> answer;
-  };
-  std::deque<UnderWay> under_way;
-  size_t started = 0;
-  size_t seen_events = 0;
-  size_t seen_bytes = 0;
-  while (started < sequences.size() || !under_way.empty()) {
-    const size_t average = seen_events == 0 ? kAssumedEventBytes : seen_bytes / seen_events + 1;
-    const size_t window = std::clamp(kReadAheadBytes / average, kLeastReadAhead, kMostReadAhead);
-    while (started < sequences.size() && under_way.size() < window) {
-      const size_t index = reverse ? sequences.size() - 1 - started : started;
-      under_way.push_back(
-          {.version = first_version + index,
-           .sequence = sequences[index],
-           .answer = storage_->reader().StartGet(stream->name, sequences[index], ReadDeadline(deadline))});
-      ++started;
+  EventReads reads(&storage_->reader(), stream->name, std::move(sequences), reverse);
+  while (true) {
+    reads.StartMore(ReadDeadline(deadline));
+    CO_ASSIGN_OR_RETURN(std::optional<EventReads::Part> part, co_await reads.NextPart());
+    if (!part.has_value()) co_return true;
+    for (EventReads::Item& item : part->items) {
+      const uint64_t version = first_version + item.index;
+      absl::StatusOr<DecodedEvent> decoded;
+      if (item.message.has_value()) {
+        decoded = Accept(ref, *stream, version, *std::move(item.message));
+      } else {
+        decoded = co_await Fetch(ref, stream, version, item.sequence, deadline);
+      }
+      if (!decoded.ok()) co_return decoded.status();
+      const bool more = co_await visitor(std::move(decoded->event));
+      if (!more) co_return false;
     }
-    UnderWay next = std::move(under_way.front());
-    under_way.pop_front();
-    absl::StatusOr<Message> answer = co_await next.answer;
-    CO_ASSIGN_OR_RETURN(std::optional<Message> message, storage_->reader().FinishGet(std::move(answer), stream->name));
-    if (message.has_value()) {
-      ++seen_events;
-      seen_bytes += message->data.size();
-    }
-    CO_ASSIGN_OR_RETURN(DecodedEvent decoded,
-                        co_await Accept(ref, stream, next.version, next.sequence, std::move(message), deadline));
-    const bool more = co_await visitor(std::move(decoded.event));
-    if (!more) co_return false;
   }
-  co_return true;
 }
 
 base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
@@ -328,8 +325,14 @@ base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, S
                                                      Range range, const EventVisitor& visitor,
                                                      base::SteadyTime deadline) {
   const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
-  CO_ASSIGN_OR_RETURN(std::vector<uint64_t> sequences,
-                      co_await Sequences(ref, stream, std::move(top), first, deadline));
+  std::vector<uint64_t> sequences;
+  CO_ASSIGN_OR_RETURN(const bool contiguous, co_await IsContiguous(ref, stream, top, first, deadline));
+  if (contiguous) {
+    sequences.resize(top.version - first + 1);
+    std::iota(sequences.begin(), sequences.end(), top.sequence - (top.version - first));
+  } else {
+    CO_ASSIGN_OR_RETURN(sequences, co_await Sequences(ref, stream, std::move(top), first, deadline));
+  }
   co_return co_await VisitSequences(ref, stream, first, std::move(sequences), range.reverse, visitor, deadline);
 }
 

@@ -76,10 +76,6 @@ class History {
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                             uint64_t version, uint64_t sequence,
                                                             base::SteadyTime deadline);
-  base::Task<absl::StatusOr<jetstream::DecodedEvent>> Accept(domain::AggregateRef ref, jetstream::StreamPtr stream,
-                                                             uint64_t version, uint64_t sequence,
-                                                             std::optional<jetstream::Message> message,
-                                                             base::SteadyTime deadline);
   // True when the commit of several aggregates that `event` belongs to is stored to its end.
   base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
                                                    base::SteadyTime deadline);
@@ -88,9 +84,14 @@ class History {
   // The sequences of versions first..top.version, ascending.
   base::Task<absl::StatusOr<std::vector<uint64_t>>> Sequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                               EventNode top, uint64_t first, base::SteadyTime deadline);
+  // True when versions first..top.version are known to follow each other in the stream, without another message
+  // between them. Asks only when the pointers of `top` suggest it.
+  base::Task<absl::StatusOr<bool>> IsContiguous(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                const EventNode& top, uint64_t first, base::SteadyTime deadline);
   // Visits the events of `range` in the block that ends, or whose part in the range ends, with `top`. False: stop.
   base::Task<absl::StatusOr<bool>> VisitBlock(domain::AggregateRef ref, jetstream::StreamPtr stream, EventNode top,
                                               Range range, const EventVisitor& visitor, base::SteadyTime deadline);
+  // sequences[i] is that of version first_version + i.
   base::Task<absl::StatusOr<bool>> VisitSequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                   uint64_t first_version, std::vector<uint64_t> sequences, bool reverse,
                                                   const EventVisitor& visitor, base::SteadyTime deadline);

@@ -248,8 +248,9 @@ base::Task<absl::StatusOr<Loader::HeadAndState>> Loader::ReadReached(domain::Agg
           co_await storage_.reader().Get(events->name, sequence, jetstream::ReadFrom::kLeader, deadline));
       if (there.has_value()) co_return co_await ReadHeadAndState(ref, stateless, deadline);
     }
-    if (clock_->SteadyNow() >= deadline) co_return domain::PositionNotReached(ref, at_least.ToToken());
-    co_await executor_->Sleep(std::min(deadline, backoff.Next()));
+    const base::SteadyTime next = backoff.Next();
+    if (next >= deadline) co_return domain::PositionNotReached(ref, at_least.ToToken());
+    co_await executor_->Sleep(next);
   }
 }
 

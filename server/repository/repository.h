@@ -22,6 +22,7 @@
 #include "server/domain/position.h"
 #include "server/repository/commit_hints.h"
 #include "server/repository/lru_cache.h"
+#include "server/repository/snapshot_reader.h"
 #include "server/repository/storage.h"
 #include "server/repository/types.h"
 #include "server/repository/type_rules.h"
@@ -175,6 +176,7 @@ struct RepositoryOptions {
   CommitHints* hints = nullptr;  // Must outlive the repository; nullptr: there are none.
   TypeRulesMap rules{};
   transform::Runner* transforms = nullptr;  // Must outlive the repository; needed when a type has a fold.
+  SnapshotReader* snapshots = nullptr;      // Must outlive the repository; nullptr: there are none.
 };
 
 // Counts since the start.

@@ -36,7 +36,8 @@ class RepositoryImpl final : public Repository {
                  .cache_ttl = options.cache_ttl,
                  .max_load_bytes = options.max_load_bytes,
                  .rules = options.rules,
-                 .transforms = options.transforms},
+                 .transforms = options.transforms,
+                 .snapshots = options.snapshots},
                 &storage_, &history_, &states_, executor, clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
