@@ -15,7 +15,7 @@ namespace pb = cim::persistence::v1;
 grpc::ChannelArguments ChannelArguments() {
   grpc::ChannelArguments arguments;
   // An aggregate with a long tail of events is larger than gRPC's default of 4 MiB.
-  arguments.SetMaxReceiveMessageSize(64 << 20);
+  arguments.SetMaxReceiveMessageSize(160 << 20);
   // A restarted daemon is found soon; gRPC's default waits up to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   // Despite its name, how long one attempt to connect may take: busy machines and long ways need more than the wait.

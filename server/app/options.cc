@@ -14,6 +14,20 @@ std::string CompressionOf(config::Compression compression) {
   return compression == config::Compression::kS2 ? "s2" : "none";
 }
 
+jetstream::KvOptions BucketOf(const std::string& name, const config::KvBucket& from, const config::Stream& stream,
+                              const char* description) {
+  jetstream::KvOptions options;
+  options.bucket = name;
+  options.replicas = from.replicas > 0 ? from.replicas : stream.replicas;
+  options.storage = from.storage == config::Storage::kMemory ? "memory" : "file";
+  options.compression = CompressionOf(stream.compression);
+  options.history = from.history;
+  options.ttl = from.ttl;
+  options.max_bytes = from.max_bytes;
+  options.description = description;
+  return options;
+}
+
 repository::EventStreams EventStreamsOf(config::EventStreams streams) {
   switch (streams) {
     case config::EventStreams::kPerAggregateType:
@@ -78,6 +92,9 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   options.state_cache_bytes = from.cache_bytes;
   options.cache_ttl = from.cache_ttl;
   options.max_load_bytes = config.limits.max_load_size;
+  options.snapshot_bucket = BucketOf(from.snapshot_bucket, from.kv.snapshots, from.stream, "snapshots of persistd");
+  options.block_bucket =
+      BucketOf("cim-blocks", from.kv.blocks, from.stream, "content blocks of persistd; do not change");
   repository::StorageOptions& storage = options.storage;
   storage.event_stream_name = from.event_stream_name;
   storage.aggregate_stream_name = from.aggregate_stream_name;
@@ -89,8 +106,14 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   storage.commit.max_inflight = config.commit.max_inflight;
   storage.commit.max_delay = config.commit.max_delay;
   storage.defaults = DefaultsOf(from.stream);
-  for (const config::AggregateType& type : from.aggregates)
+  for (const config::AggregateType& type : from.aggregates) {
     storage.types[{type.context, type.aggregate}] = SettingsOf(type);
+    if (!type.snapshots.has_value()) continue;
+    options.snapshot_policies[{type.context, type.aggregate}] = {.every_events = type.snapshots->every_events,
+                                                                 .max_age = type.snapshots->max_age,
+                                                                 .after_events = type.snapshots->after_events,
+                                                                 .keep = type.snapshots->keep};
+  }
   return options;
 }
 

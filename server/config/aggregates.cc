@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/config/scalars.h"
+#include "server/config/snapshot_policy.h"
 #include "server/config/syntax.h"
 #include "server/config/text.h"
 #include "server/config/units.h"
@@ -35,8 +36,8 @@ absl::Status CheckPath(absl::string_view text) {
 }
 
 std::vector<std::string> Names() {
-  return {"context",   "aggregate", "replicas", "compression", "storage",
-          "placement", "max_bytes", "fold",     "fold_file",   "state_schema_version"};
+  return {"context",   "aggregate", "replicas",  "compression",          "storage",  "placement",
+          "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots"};
 }
 
 // Says where inside an entry something is wrong ("" is the entry itself), and what and what is allowed.
@@ -122,6 +123,11 @@ void ReadEntry(const YamlNode& entry, AggregateType& type, const Refuse& refuse)
   } else if (entry.key == "state_schema_version") {
     absl::StatusOr<std::uint64_t> version = ReadNumber(entry, 1, kMaxStateSchemaVersion);
     Store(std::move(version), entry, AllowedNumbers(1, kMaxStateSchemaVersion), type.state_schema_version, refuse);
+  } else if (entry.key == "snapshots") {
+    SnapshotPolicy policy;
+    std::string problem = ReadSnapshotPolicy(entry, policy);
+    if (!problem.empty()) return refuse(entry.line, "", std::move(problem));
+    type.snapshots = std::move(policy);
   } else {
     const std::optional<std::string> meant = ClosestTo(entry.key, Names());
     refuse(entry.line, "",
@@ -243,6 +249,7 @@ std::vector<std::string> ShowAggregates(const std::vector<AggregateType>& aggreg
     if (!type.fold.empty()) absl::StrAppend(&item, ", fold: ", Escaped(type.fold));
     if (!type.fold_file.empty()) absl::StrAppend(&item, ", fold_file: ", Escaped(type.fold_file));
     if (type.state_schema_version) absl::StrAppend(&item, ", state_schema_version: ", *type.state_schema_version);
+    if (type.snapshots) absl::StrAppend(&item, ", snapshots: ", ShowSnapshotPolicy(*type.snapshots));
     shown.push_back(item + "}");
   }
   return shown;

@@ -99,6 +99,16 @@ struct Stream {
   bool operator==(const Stream&) const = default;
 };
 
+// When the states of a type are kept as snapshots. None of the three: only on request.
+struct SnapshotPolicy {
+  std::uint64_t every_events = 0;         // 0: never
+  std::chrono::milliseconds max_age{0};   // 0: never
+  std::vector<std::string> after_events;  // event types
+  std::uint64_t keep = 10;                // snapshots
+
+  bool operator==(const SnapshotPolicy&) const = default;
+};
+
 // A declared aggregate type; what it does not say itself, repository.stream says. Its streams follow what it says.
 struct AggregateType {
   std::string context;
@@ -111,8 +121,30 @@ struct AggregateType {
   std::string fold{};       // a jq program; or fold_file, or neither
   std::string fold_file{};  // the path of one
   std::optional<std::uint32_t> state_schema_version{};
+  std::optional<SnapshotPolicy> snapshots{};
 
   bool operator==(const AggregateType&) const = default;
+};
+
+// How a key-value bucket is made.
+struct KvBucket {
+  int replicas = 0;  // 0: as repository.stream
+  Storage storage = Storage::kFile;
+  int history = 1;                   // revisions of a key
+  std::chrono::milliseconds ttl{0};  // 0: values stay
+  std::uint64_t max_bytes = 0;       // 0: no limit
+
+  bool operator==(const KvBucket&) const = default;
+};
+
+// By their default names.
+struct KvBuckets {
+  KvBucket read_models;
+  KvBucket snapshots;
+  KvBucket blocks;
+  KvBucket control;
+
+  bool operator==(const KvBuckets&) const = default;
 };
 
 // What is stored, under which names, and what of it is kept in memory.
@@ -131,6 +163,7 @@ struct Repository {
   bool auto_create = true;
   int max_streams = 200;
   Stream stream;
+  KvBuckets kv;
   std::vector<AggregateType> aggregates;
 
   bool operator==(const Repository&) const = default;

@@ -286,15 +286,42 @@ std::vector<Key> TransformKeys() {
   };
 }
 
+// Only what can be made again may be kept in memory.
+std::vector<Key> BucketKeys(const std::string& name, KvBucket KvBuckets::*bucket, bool derived) {
+  const auto at = [bucket](auto member) { return At(&Config::repository, &Repository::kv, bucket, member); };
+  const std::string path = absl::StrCat("repository.kv.", name, ".");
+  return {
+      Number(path + "replicas", at(&KvBucket::replicas), 0, kMaxReplicas),
+      derived ? Word(path + "storage", at(&KvBucket::storage), kTypeStorages)
+              : Word(path + "storage", at(&KvBucket::storage), kStorages),
+      Number(path + "history", at(&KvBucket::history), 1, 64),
+      Duration(path + "ttl", at(&KvBucket::ttl), 0s, 24h * 3650),
+      Size(path + "max_bytes", at(&KvBucket::max_bytes), 0, 1024 * kTiB),
+  };
+}
+
+std::vector<Key> KvKeys() {
+  std::vector<Key> all = BucketKeys("cim-read-models", &KvBuckets::read_models, /*derived=*/true);
+  for (const auto& [name, bucket] :
+       {std::pair("cim-snapshots", &KvBuckets::snapshots), std::pair("cim-blocks", &KvBuckets::blocks),
+        std::pair("cim-control", &KvBuckets::control)}) {
+    std::vector<Key> keys = BucketKeys(name, bucket, /*derived=*/false);
+    std::move(keys.begin(), keys.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
 std::vector<Key> LimitKeys() {
   const auto limits = [](auto member) { return At(&Config::limits, member); };
-  // One NATS message holds 1 MiB: a payload leaves room for its headers.
-  constexpr std::uint64_t kMaxPayload = 900 * kKiB;
+  // One NATS message holds 1 MiB: an event leaves room for its headers. States may be spread over several.
+  constexpr std::uint64_t kMaxEvent = 900 * kKiB;
+  constexpr std::uint64_t kMaxState = 64 * kMiB;
+  constexpr std::uint64_t kMaxCall = 128 * kMiB;
   return {
-      Size("limits.max_request_size", limits(&Limits::max_request_size), 64 * kKiB, 64 * kMiB),
-      Size("limits.max_event_size", limits(&Limits::max_event_size), kKiB, kMaxPayload),
-      Size("limits.max_state_size", limits(&Limits::max_state_size), kKiB, kMaxPayload),
-      Size("limits.max_load_size", limits(&Limits::max_load_size), 64 * kKiB, 64 * kMiB),
+      Size("limits.max_request_size", limits(&Limits::max_request_size), 64 * kKiB, kMaxCall),
+      Size("limits.max_event_size", limits(&Limits::max_event_size), kKiB, kMaxEvent),
+      Size("limits.max_state_size", limits(&Limits::max_state_size), kKiB, kMaxState),
+      Size("limits.max_load_size", limits(&Limits::max_load_size), 64 * kKiB, kMaxCall),
       Number("limits.max_concurrent_calls", limits(&Limits::max_concurrent_calls), 1, 1'000'000),
       Number("limits.max_subjects_warning", limits(&Limits::max_subjects_warning), 1, 1'000'000'000),
   };
@@ -313,8 +340,8 @@ std::vector<Key> CommitKeys() {
 
 std::vector<Key> AllKeys() {
   std::vector<Key> all;
-  for (std::vector<Key>& group : std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), CommitKeys(),
-                                                               TransformKeys(), LimitKeys()}) {
+  for (std::vector<Key>& group : std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), KvKeys(),
+                                                               CommitKeys(), TransformKeys(), LimitKeys()}) {
     std::move(group.begin(), group.end(), std::back_inserter(all));
   }
   return all;

@@ -31,7 +31,7 @@ constexpr std::size_t kMaxProblems = 100;
 using Source = Origin::Source;
 
 std::string VariableOf(absl::string_view path) {
-  return absl::StrCat(kVariablePrefix, absl::AsciiStrToUpper(absl::StrReplaceAll(path, {{".", "__"}})));
+  return absl::StrCat(kVariablePrefix, absl::AsciiStrToUpper(absl::StrReplaceAll(path, {{".", "__"}, {"-", "_"}})));
 }
 
 // Kubernetes and old Docker links describe a service named persistd or persistd-something by such variables, in every

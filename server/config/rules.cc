@@ -189,6 +189,12 @@ class Rules {
   void CheckNames() {
     CheckDistinct("repository.event_stream_name", "repository.aggregate_stream_name");
     CheckDistinct("repository.read_model_bucket", "repository.snapshot_bucket");
+    const Repository& repository = config_.repository;
+    for (const auto& [path, name] : {std::pair("repository.read_model_bucket", &repository.read_model_bucket),
+                                     std::pair("repository.snapshot_bucket", &repository.snapshot_bucket)}) {
+      if (!AllRead({path}) || (*name != "cim-blocks" && *name != "cim-control")) continue;
+      Refuse(path, absl::StrCat(*name, " holds something else; allowed: any other name"));
+    }
   }
 
   void CheckReplicas() {
@@ -199,6 +205,13 @@ class Rules {
     const Repository& repository = config_.repository;
     if (repository.stream.replicas > 1) {
       Refuse("repository.stream.replicas", absl::StrCat(repository.stream.replicas, kOneServer));
+    }
+    const KvBuckets& kv = repository.kv;
+    for (const auto& [path, bucket] : {std::pair("repository.kv.cim-read-models.replicas", &kv.read_models),
+                                       std::pair("repository.kv.cim-snapshots.replicas", &kv.snapshots),
+                                       std::pair("repository.kv.cim-blocks.replicas", &kv.blocks),
+                                       std::pair("repository.kv.cim-control.replicas", &kv.control)}) {
+      if (bucket->replicas > 1) Refuse(path, absl::StrCat(bucket->replicas, kOneServer));
     }
     for (std::size_t i = 0; i < repository.aggregates.size(); ++i) {
       const int replicas = repository.aggregates[i].replicas.value_or(1);

@@ -37,7 +37,7 @@ inline constexpr Choice<absl::string_view> kLogLevels[] = {
 inline constexpr Choice<EventStreams> kEventStreams[] = {{"per_aggregate_type", EventStreams::kPerAggregateType},
                                                          {"per_context", EventStreams::kPerContext},
                                                          {"single", EventStreams::kSingle}};
-// Of all streams; memory must be said of a type by name.
+// Of all streams; memory must be said of a type, or a bucket, by name.
 inline constexpr Choice<Storage> kStorages[] = {{"file", Storage::kFile}};
 inline constexpr Choice<Storage> kTypeStorages[] = {{"file", Storage::kFile}, {"memory", Storage::kMemory}};
 inline constexpr Choice<Compression> kCompressions[] = {{"none", Compression::kNone}, {"s2", Compression::kS2}};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,12 +79,22 @@ struct RecordedEvent {
   bool ends_commit() const { return commit_index + 1 == commit_size; }
 };
 
+// Content that is too large for one message: the blocks that hold it, in order.
+struct ChunkList {
+  uint64_t size = 0;              // Of the whole content.
+  std::vector<std::string> cids;  // Every block but the last has kChunkBytes.
+
+  bool operator==(const ChunkList&) const = default;
+};
+inline constexpr size_t kChunkBytes = 512 * 1024;  // For ever: it is part of what is stored.
+
 // A stored state, and which version of the aggregate it is the state of.
 struct StateRecord {
   AggregateRef ref;
   uint64_t version = 0;
   uint32_t schema_version = 1;
   Payload payload;
+  std::optional<ChunkList> chunks{};  // Set: the content is in these blocks, and payload.data is empty.
   std::string commit_id;
   std::string cid;
   base::WallTime recorded_time;

@@ -113,6 +113,17 @@ absl::StatusOr<uint64_t> Connection::OpenChannel(Channel channel) {
   return next_token_++;
 }
 
+absl::Status Connection::Tell(const OutgoingMessage& message) {
+  std::shared_ptr<RawConnection> connection;
+  {
+    base::MutexLock lock(mutex_);
+    if (current_ == nullptr) return status_;
+    connection = current_;
+  }
+  if (absl::Status sendable = connection->CheckSendable(message); !sendable.ok()) return sendable;
+  return connection->Publish(message, 0);
+}
+
 absl::Status Connection::Send(const OutgoingMessage& message, uint64_t channel) {
   std::shared_ptr<RawConnection> connection;
   {

@@ -60,6 +60,9 @@ class Connection {
   base::Future<absl::StatusOr<Message>> RequestBatch(std::span<const OutgoingMessage* const> messages,
                                                      std::string_view batch_id, base::SteadyTime deadline);
 
+  // Sends a message that nobody answers. OK says no more than that it was handed to a connection.
+  absl::Status Tell(const OutgoingMessage& message);
+
   // A number whose answers are many: to each Send with it, and from each consumer that DeliveryName named.
   //
   // on_message gets them all, in the order of their arrival, and on_lost is called once when the connection is lost,

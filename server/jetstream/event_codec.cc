@@ -10,6 +10,7 @@
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/domain/subject.h"
+#include "server/ipld/cid.h"
 
 namespace persistd::jetstream {
 namespace {
@@ -18,6 +19,11 @@ using nlohmann::json;
 
 constexpr absl::string_view kMarker = "ce-persistd";
 constexpr absl::string_view kStateType = "state";
+constexpr absl::string_view kSnapshotType = "snapshot";
+constexpr absl::string_view kSchemaVersion = "ce-schemaversion";
+constexpr absl::string_view kChunkedSize = "ce-chunkedsize";
+constexpr absl::string_view kChunkedType = "ce-chunkedtype";
+constexpr absl::string_view kChunksContentType = "application/vnd.persistd.chunks+json";
 
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -34,6 +40,31 @@ void AddText(Headers& headers, absl::string_view name, absl::string_view text) {
 void AddPayload(const domain::Payload& payload, OutgoingMessage& message) {
   if (!payload.content_type.empty()) message.headers.Add("content-type", payload.content_type);
   message.data = payload.data;
+}
+
+std::string Source(const domain::AggregateRef& ref) { return absl::StrCat("/", ref.context, "/", ref.aggregate); }
+
+void AddStateHeaders(const domain::StateRecord& state, absl::string_view type, Headers& headers) {
+  headers.Add("ce-specversion", "1.0");
+  headers.Add(kMarker, std::string(kFormatVersion));
+  // CloudEvents wants ids to be unique within a source: the aggregate and its version identify a state.
+  headers.Add("ce-id", absl::StrCat(domain::EncodeEntity(state.ref.entity_id), ".", type, ".", state.version));
+  headers.Add("ce-source", Source(state.ref));
+  headers.Add("ce-type", std::string(type));
+  AddText(headers, "ce-subject", state.ref.entity_id);
+  headers.Add("ce-time", base::FormatRfc3339(state.recorded_time));
+  headers.Add("ce-aggregateversion", absl::StrCat(state.version));
+  AddText(headers, "ce-commitid", state.commit_id);
+  AddText(headers, "ce-cid", state.cid);
+}
+
+// The content of a state, or the list of the blocks that hold it.
+void AddContent(const domain::StateRecord& state, OutgoingMessage& message) {
+  if (!state.chunks.has_value()) return AddPayload(state.payload, message);
+  message.headers.Add(kChunkedSize, absl::StrCat(state.chunks->size));
+  if (!state.payload.content_type.empty()) message.headers.Add(kChunkedType, state.payload.content_type);
+  message.headers.Add("content-type", std::string(kChunksContentType));
+  message.data = json{{"chunks", state.chunks->cids}}.dump();
 }
 
 std::string MetadataJson(const domain::CustomMetadata& metadata) {
@@ -156,6 +187,47 @@ domain::Payload TakePayload(Message& message) {
   return payload;
 }
 
+// The list of blocks in a message's body.
+absl::StatusOr<domain::ChunkList> ParseChunks(absl::string_view size, const std::string& body) {
+  domain::ChunkList list;
+  list.size = base::ParseDecimal(size).value_or(0);
+  if (list.size == 0) return absl::DataLossError(absl::StrCat("header ", kChunkedSize, " is no number from 1 up"));
+  const json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const bool well_formed = parsed.is_object() && parsed.contains("chunks") && parsed["chunks"].is_array();
+  if (!well_formed) return absl::DataLossError("the body is no list of chunks");
+  for (const json& cid : parsed["chunks"]) {
+    if (!cid.is_string() || !ipld::Cid::Parse(cid.get_ref<const std::string&>()).has_value()) {
+      return absl::DataLossError("the list of chunks holds something that is no CID");
+    }
+    list.cids.push_back(cid.get<std::string>());
+  }
+  if (list.cids.size() != (list.size - 1) / domain::kChunkBytes + 1) {
+    return absl::DataLossError(absl::StrCat(list.cids.size(), " chunks cannot hold ", list.size, " bytes"));
+  }
+  return list;
+}
+
+// The inverse of AddContent.
+absl::Status TakeContent(Message& message, domain::StateRecord& state) {
+  const std::string* size = message.headers.Find(kChunkedSize);
+  if (size == nullptr) {
+    state.payload = TakePayload(message);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(state.chunks, ParseChunks(*size, message.data));
+  if (const std::string* type = message.headers.Find(kChunkedType)) state.payload.content_type = *type;
+  return absl::OkStatus();
+}
+
+void ReadStateHeaders(const Message& message, FieldReader& reader, domain::StateRecord& state) {
+  if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
+  state.sequence = message.sequence;
+  state.recorded_time = reader.Time("ce-time");
+  state.version = reader.Version("ce-aggregateversion");
+  state.commit_id = reader.Text("ce-commitid", true);
+  state.cid = reader.Text("ce-cid", false);
+}
+
 }  // namespace
 
 std::string PercentEncode(absl::string_view text) {
@@ -201,7 +273,7 @@ OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePoint
   headers.Add("ce-specversion", "1.0");
   headers.Add(kMarker, std::string(kFormatVersion));
   AddText(headers, "ce-id", event.event_id);
-  headers.Add("ce-source", absl::StrCat("/", event.ref.context, "/", event.ref.aggregate));
+  headers.Add("ce-source", Source(event.ref));
   headers.Add("ce-type", event.type);
   AddText(headers, "ce-subject", event.ref.entity_id);
   headers.Add("ce-time", base::FormatRfc3339(event.time));
@@ -294,39 +366,46 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
 OutgoingMessage EncodeState(const domain::StateRecord& state) {
   OutgoingMessage message;
   message.subject = domain::StateSubject(state.ref, state.schema_version);
-  Headers& headers = message.headers;
-  headers.Add("ce-specversion", "1.0");
-  headers.Add(kMarker, std::string(kFormatVersion));
-  // CloudEvents wants ids to be unique within a source: the aggregate and its version identify a state.
-  headers.Add("ce-id", absl::StrCat(domain::EncodeEntity(state.ref.entity_id), ".state.", state.version));
-  headers.Add("ce-source", absl::StrCat("/", state.ref.context, "/", state.ref.aggregate));
-  headers.Add("ce-type", std::string(kStateType));
-  AddText(headers, "ce-subject", state.ref.entity_id);
-  headers.Add("ce-time", base::FormatRfc3339(state.recorded_time));
-  headers.Add("ce-aggregateversion", absl::StrCat(state.version));
-  AddText(headers, "ce-commitid", state.commit_id);
-  AddText(headers, "ce-cid", state.cid);
-  AddPayload(state.payload, message);
+  AddStateHeaders(state, kStateType, message.headers);
+  AddContent(state, message);
   return message;
 }
 
 absl::StatusOr<domain::StateRecord> DecodeState(Message message) {
   domain::StateRecord state;
   FieldReader reader(message.headers);
-  if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
   std::optional<domain::ParsedStateSubject> subject = domain::ParseStateSubject(message.subject);
   if (!subject.has_value()) {
     return absl::DataLossError(absl::StrCat("subject ", absl::CHexEscape(message.subject), " is not one of a state"));
   }
   state.ref = std::move(subject->ref);
   state.schema_version = subject->schema_version;
-  state.sequence = message.sequence;
-  state.recorded_time = reader.Time("ce-time");
-  state.version = reader.Version("ce-aggregateversion");
-  state.commit_id = reader.Text("ce-commitid", true);
-  state.cid = reader.Text("ce-cid", false);
+  ReadStateHeaders(message, reader, state);
   RETURN_IF_ERROR(reader.status());
-  state.payload = TakePayload(message);
+  RETURN_IF_ERROR(TakeContent(message, state));
+  return state;
+}
+
+OutgoingMessage EncodeSnapshot(const domain::StateRecord& state) {
+  OutgoingMessage message;
+  AddStateHeaders(state, kSnapshotType, message.headers);
+  message.headers.Add(kSchemaVersion, absl::StrCat(state.schema_version));
+  AddContent(state, message);
+  return message;
+}
+
+absl::StatusOr<domain::StateRecord> DecodeSnapshot(const domain::AggregateRef& ref, Message message) {
+  domain::StateRecord state;
+  state.ref = ref;
+  FieldReader reader(message.headers);
+  if (reader.Text("ce-subject", true) != ref.entity_id) reader.Fail("ce-subject", "names another aggregate");
+  if (reader.Text("ce-source", true) != Source(ref)) reader.Fail("ce-source", "names another aggregate type");
+  const uint64_t schema = reader.Version(kSchemaVersion);
+  if (schema > domain::kMaxSchemaVersion) reader.Fail(kSchemaVersion, "is too large");
+  state.schema_version = static_cast<uint32_t>(schema);
+  ReadStateHeaders(message, reader, state);
+  RETURN_IF_ERROR(reader.status());
+  RETURN_IF_ERROR(TakeContent(message, state));
   return state;
 }
 

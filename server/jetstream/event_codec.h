@@ -45,8 +45,15 @@ bool IsOurs(const Message& message);
 // DataLoss (without details of where) when the message is ours but cannot be read.
 absl::StatusOr<DecodedEvent> DecodeEvent(Message message);
 
+// A state whose content is in blocks (state.chunks) becomes a message that lists them.
 OutgoingMessage EncodeState(const domain::StateRecord& state);
+// As it is stored: content that is in blocks is not fetched.
 absl::StatusOr<domain::StateRecord> DecodeState(Message message);
+
+// A state that is kept as a snapshot. Its message has no subject of its own: where it is stored says the caller.
+OutgoingMessage EncodeSnapshot(const domain::StateRecord& state);
+// ref: of the key that the message was found under; that of the message must be the same.
+absl::StatusOr<domain::StateRecord> DecodeSnapshot(const domain::AggregateRef& ref, Message message);
 
 // As CloudEvents encodes attribute values in headers: bytes outside printable ASCII, space, `"` and `%` become %XX.
 std::string PercentEncode(absl::string_view text);

@@ -19,8 +19,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxKeyBytes = 512;
+constexpr size_t kMaxKeyBytes = 1024;
 constexpr size_t kListWindow = 32;  // Gets under way at once.
+constexpr std::chrono::milliseconds kMissingFor{1000};
 constexpr std::chrono::milliseconds kFirstWait{5};
 constexpr std::chrono::milliseconds kLongestWait{250};
 constexpr std::chrono::milliseconds kFirstAttempt{2000};
@@ -164,6 +165,11 @@ void Kv::Forget() {
   found_on_ = 0;
 }
 
+bool Kv::MissingLately() const {
+  base::MutexLock lock(mutex_);
+  return base::Clock::System().SteadyNow() - missed_ < kMissingFor;
+}
+
 bool Kv::replicated() const {
   base::MutexLock lock(mutex_);
   return replicated_;
@@ -177,6 +183,7 @@ absl::Status Kv::CheckInfo(const json& info, uint64_t connection) {
   }
   base::MutexLock lock(mutex_);
   found_on_ = connection;
+  missed_ = base::SteadyTime();
   replicated_ = UnsignedField(config, "num_replicas") > 1;
   return absl::OkStatus();
 }
@@ -195,7 +202,11 @@ base::Task<absl::StatusOr<bool>> Kv::Exists(base::SteadyTime deadline) {
     CO_RETURN_IF_ERROR(CheckInfo(answer->body, connection));
     co_return true;
   }
-  if (answer->error->err_code == kErrStreamNotFound) co_return false;
+  if (answer->error->err_code == kErrStreamNotFound) {
+    base::MutexLock lock(mutex_);
+    missed_ = base::Clock::System().SteadyNow();
+    co_return false;
+  }
   co_return domain::NatsUnavailable(absl::StrCat(what, ": ", answer->error->ToString()));
 }
 
@@ -236,6 +247,8 @@ absl::StatusOr<std::optional<KvEntry>> Kv::FinishGet(absl::StatusOr<Message> ans
 }
 
 base::Task<absl::StatusOr<std::optional<KvEntry>>> Kv::Last(std::string key, ReadFrom from, base::SteadyTime deadline) {
+  // Most systems never make some of the buckets: reads that may be behind need not ask each time.
+  if (from == ReadFrom::kAnyReplica && MissingLately()) co_return std::optional<KvEntry>();
   CO_ASSIGN_OR_RETURN(const bool exists, co_await Exists(deadline));
   if (!exists) co_return std::optional<KvEntry>();
   // Without replicas whoever answers a direct get knows everything, unless it is a mirror, which the answer names.

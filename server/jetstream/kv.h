@@ -1,7 +1,7 @@
 // A key-value bucket, as NATS's own tools know it (ADR-8): stream KV_<bucket>, a key's value is the last message of
 // subject $KV.<bucket>.<key>, its revision that message's sequence.
 //
-// Keys: tokens of `A-Z a-z 0-9 _ = / -` joined by dots, at most 512 bytes. Values: what one message holds. The stream
+// Keys: tokens of `A-Z a-z 0-9 _ = / -` joined by dots, at most 1024 bytes. Values: what one message holds. The stream
 // is made at the first write; one that exists with settings under which values could vanish is refused, never changed.
 //
 // Errors are those of domain/errors.h, and Aborted (without detail) where another revision is there than was expected.
@@ -31,7 +31,7 @@
 namespace persistd::jetstream {
 
 struct KvOptions {
-  std::string bucket;
+  std::string bucket{};
   int replicas = 1;
   std::string storage = "file";  // Or "memory".
   std::string compression = "none";
@@ -83,13 +83,13 @@ class Kv {
   // Each answers the new revision. A write whose answer is lost is sent again until its outcome is known, so a value
   // that is there already counts as written; the copies of a Put may land after a later write of the same key.
   base::Task<absl::StatusOr<uint64_t>> Put(std::string key, std::string value, base::SteadyTime deadline,
-                                           Headers headers = {});
+                                           Headers headers = Headers());
   // The key must have no value. A deleted key has none.
   base::Task<absl::StatusOr<uint64_t>> Create(std::string key, std::string value, base::SteadyTime deadline,
-                                              Headers headers = {});
+                                              Headers headers = Headers());
   // The key's last revision must be `revision`; 0: it was never written.
   base::Task<absl::StatusOr<uint64_t>> Update(std::string key, std::string value, uint64_t revision,
-                                              base::SteadyTime deadline, Headers headers = {});
+                                              base::SteadyTime deadline, Headers headers = Headers());
   // Writes a marker in place of the value; earlier revisions stay, as far as `history` goes. revision: as for Update;
   // nullopt: any.
   base::Task<absl::StatusOr<uint64_t>> Delete(std::string key, std::optional<uint64_t> revision,
@@ -138,6 +138,7 @@ class Kv {
                                          size_t& bytes, base::SteadyTime deadline);
   absl::Status CheckInfo(const nlohmann::json& info, uint64_t connection);
   void Forget() EXCLUDES(mutex_);
+  bool MissingLately() const EXCLUDES(mutex_);
   bool replicated() const EXCLUDES(mutex_);
 
   const KvOptions options_;
@@ -150,6 +151,7 @@ class Kv {
   mutable base::Mutex mutex_;
   uint64_t found_on_ GUARDED_BY(mutex_) = 0;  // Connection::connects() when it was last found suitable; 0: never.
   bool replicated_ GUARDED_BY(mutex_) = true;
+  base::SteadyTime missed_ GUARDED_BY(mutex_);  // When there was no such bucket.
 };
 
 }  // namespace persistd::jetstream

@@ -371,6 +371,9 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
   if (snapshot.has_value()) {
     result.snapshot_version = snapshot->version;
     state = std::move(snapshot);
+  } else if (state.has_value()) {
+    CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await storage_.FindState(ref, deadline));
+    if (states != nullptr) CO_RETURN_IF_ERROR(co_await states_.Fill(*state, *states, deadline));
   }
   result.state = std::move(state);
   const uint64_t first = result.state.has_value() ? result.state->version + 1 : 1;

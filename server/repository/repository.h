@@ -20,12 +20,14 @@
 #include "server/base/task.h"
 #include "server/domain/event.h"
 #include "server/domain/position.h"
+#include "server/jetstream/kv.h"
 #include "server/repository/commit_hints.h"
 #include "server/repository/lru_cache.h"
+#include "server/repository/snapshot_policy.h"
 #include "server/repository/snapshot_reader.h"
 #include "server/repository/storage.h"
-#include "server/repository/types.h"
 #include "server/repository/type_rules.h"
+#include "server/repository/types.h"
 #include "server/transform/runner.h"
 
 namespace persistd::repository {
@@ -176,13 +178,17 @@ struct RepositoryOptions {
   CommitHints* hints = nullptr;  // Must outlive the repository; nullptr: there are none.
   TypeRulesMap rules{};
   transform::Runner* transforms = nullptr;  // Must outlive the repository; needed when a type has a fold.
-  SnapshotReader* snapshots = nullptr;      // Must outlive the repository; nullptr: there are none.
+  SnapshotReader* snapshots = nullptr;      // Must outlive the repository; nullptr: its own.
+  jetstream::KvOptions snapshot_bucket{.bucket = "cim-snapshots"};
+  jetstream::KvOptions block_bucket{.bucket = "cim-blocks"};
+  SnapshotPolicies snapshot_policies;
 };
 
 // Counts since the start.
 struct RepositoryStats {
   std::map<std::string, uint64_t> foreign_messages;  // Met while reading, by stream.
   std::map<std::string, CacheStats> caches;          // By name.
+  SnapshotStats snapshots{};
 };
 
 class Repository {

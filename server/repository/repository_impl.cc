@@ -10,10 +10,13 @@
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/repository/blocks.h"
 #include "server/repository/history.h"
 #include "server/repository/loader.h"
 #include "server/repository/repository.h"
 #include "server/repository/saver.h"
+#include "server/repository/snapshot_store.h"
+#include "server/repository/snapshotter.h"
 #include "server/repository/state_store.h"
 
 namespace persistd::repository {
@@ -28,7 +31,11 @@ class RepositoryImpl final : public Repository {
       : storage_(options.storage, connections, executor, clock),
         types_(&storage_, connections, executor),
         history_(&storage_),
-        states_(options.head_cache_bytes / 2, &storage_, &history_, executor),
+        block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
+        blocks_(&block_bucket_),
+        snapshot_bucket_(options.snapshot_bucket, connections.writes, connections.reads, executor),
+        snapshots_(&snapshot_bucket_, &blocks_, connections.writes, executor, clock),
+        states_(options.head_cache_bytes / 2, &storage_, &history_, &blocks_, executor),
         saver_({.head_cache_bytes = options.head_cache_bytes, .hints = options.hints}, &storage_, &history_, executor,
                clock),
         loader_({.state_cache_entries = options.state_cache_entries,
@@ -37,8 +44,10 @@ class RepositoryImpl final : public Repository {
                  .max_load_bytes = options.max_load_bytes,
                  .rules = options.rules,
                  .transforms = options.transforms,
-                 .snapshots = options.snapshots},
-                &storage_, &history_, &states_, executor, clock) {}
+                 .snapshots = options.snapshots != nullptr ? options.snapshots : &snapshots_},
+                &storage_, &history_, &states_, executor, clock),
+        snapshotter_({.policies = options.snapshot_policies}, &storage_, &history_, &loader_, &snapshots_, executor,
+                     clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
   base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) override;
@@ -50,14 +59,16 @@ class RepositoryImpl final : public Repository {
   }
   base::Task<absl::Status> History(HistoryQuery query, EventSink sink, base::SteadyTime deadline) override;
 
-  base::Task<absl::StatusOr<SnapshotInfo>> CreateSnapshot(SnapshotCommand, base::SteadyTime) override {
-    co_return domain::Internal("not in this version");
+  base::Task<absl::StatusOr<SnapshotInfo>> CreateSnapshot(SnapshotCommand command, base::SteadyTime deadline) override {
+    return snapshotter_.Create(std::move(command), deadline);
   }
-  base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> ListSnapshots(domain::AggregateRef, base::SteadyTime) override {
-    co_return domain::Internal("not in this version");
+  base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> ListSnapshots(domain::AggregateRef ref,
+                                                                      base::SteadyTime deadline) override {
+    return snapshotter_.List(std::move(ref), deadline);
   }
-  base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef, uint64_t, base::SteadyTime) override {
-    co_return domain::Internal("not in this version");
+  base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
+                                          base::SteadyTime deadline) override {
+    return snapshotter_.Delete(std::move(ref), version, deadline);
   }
 
   void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) override {
@@ -69,37 +80,55 @@ class RepositoryImpl final : public Repository {
   std::vector<StreamPtr> streams() const override { return storage_.streams(); }
   RepositoryStats stats() const override {
     return {.foreign_messages = history_.foreign_messages(),
-            .caches = {{"heads", saver_.head_stats()}, {"loads", loader_.load_stats()}}};
+            .caches = {{"heads", saver_.head_stats()}, {"loads", loader_.load_stats()}},
+            .snapshots = snapshotter_.stats()};
   }
 
  private:
+  // What a save asks for beside its events and state.
+  struct AfterSave {
+    bool create_snapshot = false;
+    bool tombstone = false;
+
+    static AfterSave Of(const SaveCommand& command) { return {command.create_snapshot, command.tombstone}; }
+  };
   // Writes the state of a stored save and says what it came to.
   base::Task<absl::StatusOr<SaveResult>> FinishSave(domain::AggregateRef ref, Commit commit,
-                                                    std::optional<NewState> new_state, base::SteadyTime deadline);
+                                                    std::optional<NewState> new_state, AfterSave after,
+                                                    base::SteadyTime deadline);
+  void Snapshot(const domain::AggregateRef& ref, const Commit& commit, const NewState* state, AfterSave after);
 
   Storage storage_;
   Types types_;
   class History history_;
+  jetstream::Kv block_bucket_;
+  Blocks blocks_;
+  jetstream::Kv snapshot_bucket_;
+  SnapshotStore snapshots_;
   StateStore states_;
   Saver saver_;
   Loader loader_;
+  Snapshotter snapshotter_;
 };
 
 base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::Save(SaveCommand command, base::SteadyTime deadline) {
   const domain::AggregateRef ref = command.ref;
   std::optional<NewState> state = std::exchange(command.state, std::nullopt);
+  const AfterSave after = AfterSave::Of(command);
   absl::StatusOr<Commit> commit = co_await saver_.Save(std::move(command), deadline);
   loader_.Forget(ref);
   if (!commit.ok()) co_return storage_.WithLimit(ref, commit.status());
-  co_return co_await FinishSave(ref, *std::move(commit), std::move(state), deadline);
+  co_return co_await FinishSave(ref, *std::move(commit), std::move(state), after, deadline);
 }
 
 base::Task<absl::StatusOr<SaveAllResult>> RepositoryImpl::SaveAll(SaveAllCommand command, base::SteadyTime deadline) {
   std::vector<domain::AggregateRef> refs;
   std::vector<std::optional<NewState>> states;
+  std::vector<AfterSave> afters;
   for (SaveCommand& save : command.saves) {
     refs.push_back(save.ref);
     states.push_back(std::exchange(save.state, std::nullopt));
+    afters.push_back(AfterSave::Of(save));
   }
   absl::StatusOr<std::vector<Commit>> commits = co_await saver_.SaveAll(std::move(command), deadline);
   for (const domain::AggregateRef& ref : refs) loader_.Forget(ref);
@@ -110,7 +139,8 @@ base::Task<absl::StatusOr<SaveAllResult>> RepositoryImpl::SaveAll(SaveAllCommand
   for (size_t i = 0; i < commits->size(); ++i) {
     base::Promise<Finished> promise;
     finished.push_back(promise.future());
-    base::Task<Finished> finish = FinishSave(refs[i], std::move((*commits)[i]), std::move(states[i]), deadline);
+    base::Task<Finished> finish =
+        FinishSave(refs[i], std::move((*commits)[i]), std::move(states[i]), afters[i], deadline);
     base::Spawn([](base::Task<Finished> task, base::Promise<Finished> done) -> base::Task<void> {
       Finished result = co_await task;
       done.TrySet(std::move(result));
@@ -132,9 +162,25 @@ base::Task<absl::StatusOr<SaveAllResult>> RepositoryImpl::SaveAll(SaveAllCommand
   co_return result;
 }
 
+void RepositoryImpl::Snapshot(const domain::AggregateRef& ref, const Commit& commit, const NewState* state,
+                              AfterSave after) {
+  if (after.tombstone || (!after.create_snapshot && !snapshotter_.HasPolicy(ref))) return;
+  Snapshotter::Saved saved{.ref = ref,
+                           .first_version = commit.first_version,
+                           .last_version = commit.head.version,
+                           .commit_id = commit.commit_id,
+                           .recorded_time = commit.head.recorded_time,
+                           .event_types = {},
+                           .state = state,
+                           .requested = after.create_snapshot};
+  for (const Event& event : commit.events) saved.event_types.push_back(event.event.type);
+  snapshotter_.OnSaved(saved);
+}
+
 base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::FinishSave(domain::AggregateRef ref, Commit commit,
-                                                                  std::optional<NewState> new_state,
+                                                                  std::optional<NewState> new_state, AfterSave after,
                                                                   base::SteadyTime deadline) {
+  Snapshot(ref, commit, new_state.has_value() ? &*new_state : nullptr, after);
   SaveResult result;
   result.info = InfoOf(ref, commit.head);
   result.replicas = commit.head.stream->replicas;

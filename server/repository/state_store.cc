@@ -67,6 +67,14 @@ base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existin
 
 base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord state, bool fresh,
                                                           base::SteadyTime deadline) {
+  // What is too large for a message goes into blocks first, then the state that lists them.
+  if (Blocks::IsLarge(state)) {
+    const absl::Status spilled = co_await blocks_->Spill(state, deadline);
+    if (!spilled.ok()) {
+      base::LogWarn("state not written: its blocks could not be stored", {{"error", spilled}});
+      co_return StateResult::kPending;
+    }
+  }
   const jetstream::OutgoingMessage message = jetstream::EncodeState(state);
   const std::string filter = domain::StateFilter(state.ref);
   Backoff backoff;
@@ -104,7 +112,8 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
         }
         // Written by an earlier attempt of this save.
         if (existing.state->version == state.version && existing.state->commit_id == state.commit_id) {
-          if (existing.state->payload != state.payload || existing.state->schema_version != state.schema_version) {
+          if (existing.state->payload != state.payload || existing.state->chunks != state.chunks ||
+              existing.state->schema_version != state.schema_version) {
             co_return domain::RequestIdReused(state.ref, state.commit_id, "the state differs");
           }
           co_return StateResult::kWritten;

@@ -12,6 +12,7 @@
 #include "server/base/executor.h"
 #include "server/base/task.h"
 #include "server/domain/event.h"
+#include "server/repository/blocks.h"
 #include "server/repository/history.h"
 #include "server/repository/lru_cache.h"
 #include "server/repository/repository.h"
@@ -22,9 +23,10 @@ namespace persistd::repository {
 class StateStore {
  public:
   // place_cache_bytes: for what is known of the places of states, which spares a write its read.
-  StateStore(size_t place_cache_bytes, Storage* storage, History* history, base::Executor* executor)
+  StateStore(size_t place_cache_bytes, Storage* storage, History* history, Blocks* blocks, base::Executor* executor)
       : storage_(storage),
         history_(history),
+        blocks_(blocks),
         executor_(executor),
         places_({.max_entries = std::numeric_limits<size_t>::max(), .max_bytes = place_cache_bytes}) {}
 
@@ -33,8 +35,14 @@ class StateStore {
   // REQUEST_ID_REUSED: this save has written another state.
   base::Task<absl::StatusOr<StateResult>> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
 
-  // What an answer from the state stream holds. A message that is not ours is no state: it is counted, and the next
-  // state replaces it.
+  // Brings the content of a state that Decode gave, where that is in blocks. CORRUPT_DATA when they do not hold it.
+  base::Task<absl::Status> Fill(domain::StateRecord& state, const jetstream::Stream& stream,
+                                base::SteadyTime deadline) {
+    return blocks_->Fill(state, stream.name, deadline);
+  }
+
+  // What an answer from the state stream holds, without content that is in blocks. A message that is not ours is no
+  // state: it is counted, and the next state replaces it.
   absl::StatusOr<std::optional<domain::StateRecord>> Decode(const jetstream::Stream& stream,
                                                             std::optional<jetstream::Message> message) const;
 
@@ -60,6 +68,7 @@ class StateStore {
 
   Storage* const storage_;
   History* const history_;
+  Blocks* const blocks_;
   base::Executor* const executor_;
   LruCache<Place> places_;
 };

@@ -56,6 +56,54 @@ repository:
                                                                      {.context = "sales", .aggregate = "invoice"}});
 }
 
+TEST_CASE("Snapshot policies and buckets are read, shown, and refused where they are wrong", "[config]") {
+  const Config config = Loaded({.yaml = R"(repository:
+  kv:
+    cim-read-models: {storage: memory, ttl: 1h}
+    cim-blocks: {max_bytes: 1GiB, history: 2}
+  aggregates:
+    - {context: a, aggregate: b, snapshots: {every_events: 100, max_age: 24h, after_events: [closed], keep: 3}}
+    - {context: a, aggregate: c, snapshots: {every_events: 5}}
+)"});
+  REQUIRE(config.repository.kv.read_models.storage == Storage::kMemory);
+  REQUIRE(config.repository.kv.read_models.ttl == std::chrono::hours(1));
+  REQUIRE(config.repository.kv.blocks.max_bytes == kGiB);
+  REQUIRE(config.repository.kv.blocks.history == 2);
+  REQUIRE(config.repository.kv.control == KvBucket{});
+  const std::optional<SnapshotPolicy>& policy = config.repository.aggregates[0].snapshots;
+  REQUIRE(policy.has_value());
+  REQUIRE(policy->every_events == 100);
+  REQUIRE(policy->max_age == std::chrono::hours(24));
+  REQUIRE(policy->after_events == std::vector<std::string>{"closed"});
+  REQUIRE(policy->keep == 3);
+  REQUIRE(config.repository.aggregates[1].snapshots->keep == 10);
+  REQUIRE(absl::StrContains(Describe(config), "snapshots: {every_events: 100, max_age: 24h, after_events: [\"closed\"], "
+                                              "keep: 3}"));
+
+  for (const auto& [yaml, problem] : std::vector<std::pair<std::string, std::string>>{
+           {"{}", "says nothing of when"},
+           {"{keep: 3}", "says nothing of when"},
+           {"[]", "not a map"},
+           {"{every_events: 0}", "every_events: 0 is out of range; allowed: a whole number from 1 to 1000000000"},
+           {"{every_events: 1, keep: 0}", "keep: 0 is out of range; allowed: a whole number from 1 to 1000"},
+           {"{max_age: 1ms}", "max_age: 1ms is out of range; allowed: a duration from 1s to 87600h"},
+           {"{max_age: soon}", "max_age: "},
+           {"{after_events: []}", "after_events: not such a list"},
+           {"{after_events: [_x]}", "after_events: "},
+           {"{every: 1}", "unknown key \"every\"; allowed here: every_events, max_age, after_events, keep"},
+           {"{every_events: 1, every_events: 2}", "given twice"},
+       }) {
+    const std::string refusal =
+        Refusal({.overrides = {"repository.aggregates=[{context: a, aggregate: b, snapshots: " + yaml + "}]"}});
+    INFO(yaml);
+    INFO(refusal);
+    CHECK(absl::StrContains(refusal, problem));
+  }
+  CHECK(absl::StrContains(Refusal({.overrides = {"repository.kv.cim-blocks.storage=memory"}}), "one of file"));
+  CHECK(absl::StrContains(Refusal({.overrides = {"repository.kv.cim-blocks.replicas=3"}}), "one; allowed: 1"));
+  CHECK(absl::StrContains(Refusal({.overrides = {"repository.snapshot_bucket=cim-blocks"}}), "any other name"));
+}
+
 TEST_CASE("The command line outranks the environment, the environment the file, the file the default", "[config]") {
   Sources sources;
   REQUIRE(Loaded(sources).server.threads == 1);
@@ -73,7 +121,9 @@ TEST_CASE("The command line outranks the environment, the environment the file, 
 TEST_CASE("Underscores inside a name stay underscores in the environment", "[config]") {
   const Config config = Loaded({.environment = {{"PERSISTD_DATA_DIR", "/data"},
                                                 {"PERSISTD_NATS__EMBEDDED__SYNC_INTERVAL", "5s"},
+                                                {"PERSISTD_REPOSITORY__KV__CIM_BLOCKS__HISTORY", "3"},
                                                 {"PERSISTD_REPOSITORY__STREAM__COMPRESSION", "s2"}}});
+  REQUIRE(config.repository.kv.blocks.history == 3);
   REQUIRE(config.data_dir == "/data");
   REQUIRE(config.nats.embedded.sync_interval == "5s");
   REQUIRE(config.repository.stream.compression == Compression::kS2);
@@ -174,7 +224,7 @@ c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whol
 c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
 c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
 c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
-c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version)");
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots)");
   REQUIRE(
       Refusal(
           {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==

@@ -230,6 +230,51 @@ TEST_CASE("A header that is missing or malformed is data loss that names it", "[
   refused(early, "ce-commitpart");
 }
 
+TEST_CASE("Snapshots are written as the golden messages and read from them", "[jetstream]") {
+  for (const StateSample& sample : SnapshotSamples()) {
+    INFO(sample.golden);
+    CHECK(ToGolden(EncodeSnapshot(sample.state)) == ReadGolden(sample.golden));
+    const Message message = Received(ParseGolden(ReadGolden(sample.golden)), sample.state.sequence);
+    const absl::StatusOr<domain::StateRecord> decoded = DecodeSnapshot(sample.state.ref, message);
+    INFO(decoded.status());
+    REQUIRE(decoded.ok());
+    CHECK(Fields(*decoded) == Fields(sample.state));
+    domain::AggregateRef other = sample.state.ref;
+    other.entity_id = "other";
+    CHECK(absl::IsDataLoss(DecodeSnapshot(other, message).status()));
+    other = sample.state.ref;
+    other.aggregate = "other";
+    CHECK(absl::IsDataLoss(DecodeSnapshot(other, message).status()));
+  }
+}
+
+TEST_CASE("A list of chunks that cannot hold the content is data loss", "[jetstream]") {
+  const StateSample sample = StateSamples()[2];
+  const auto decode = [&](const std::string& size, const std::string& body) {
+    OutgoingMessage message = EncodeState(sample.state);
+    Headers headers;
+    for (const auto& [name, value] : message.headers.fields()) {
+      headers.Add(name, name == "ce-chunkedsize" ? size : value);
+    }
+    message.headers = headers;
+    message.data = body;
+    return DecodeState(Received(message, 9)).status();
+  };
+  const std::string good = EncodeState(sample.state).data;
+  REQUIRE(decode("1000000", good).ok());
+  REQUIRE(decode("524289", good).ok());
+  REQUIRE(decode("1048576", good).ok());
+  for (const char* size : {"0", "-1", "x", "524288", "1048577", "99999999999999999999"}) {
+    INFO(size);
+    CHECK(absl::IsDataLoss(decode(size, good)));
+  }
+  for (const char* body : {"", "{}", "[]", "{\"chunks\":{}}", "{\"chunks\":[1,2]}", "{\"chunks\":[\"bafk\",\"bafk\"]}",
+                           "{\"chunks\":[]}", "not JSON"}) {
+    INFO(body);
+    CHECK(absl::IsDataLoss(decode("1000000", body)));
+  }
+}
+
 TEST_CASE("A state whose header is missing or malformed is data loss that names it", "[jetstream]") {
   const StateSample sample = StateSamples()[1];
   const Message good = Received(EncodeState(sample.state), 9);

@@ -197,7 +197,7 @@ TEST_CASE("Keys that NATS or other tools would not take are refused", "[kv]") {
     INFO(key);
     CHECK_FALSE(IsKvKey(key));
   }
-  CHECK_FALSE(IsKvKey(std::string(513, 'a')));
+  CHECK_FALSE(IsKvKey(std::string(1025, 'a')));
   CHECK(IsKvKey("sales/order.A=2F1.7"));
   Bench bench;
   CHECK(domain::HasReason(Run(bench.kv.Put("a b", "", In(kPatience))).status(), pb::ERROR_REASON_INTERNAL));

@@ -154,10 +154,36 @@ StateSample MinimalState() {
   return sample;
 }
 
+// One million times the letter a, in two blocks.
+StateSample ChunkedState() {
+  StateSample sample = FullState();
+  sample.golden = "state_chunked";
+  sample.state.payload.data = "";
+  sample.state.chunks = domain::ChunkList{.size = 1'000'000,
+                                          .cids = {"bafkreiefvbfhlcdorjjg3pwe4fxdg5p2umd3jlvnphe62mteybdxu33oxi",
+                                                   "bafkreidflb5m3kemxqrlvyftrvevilbloa37ivp7pk3trt2c7nmhrn43iq"}};
+  return sample;
+}
+
+StateSample FullSnapshot() {
+  StateSample sample = FullState();
+  sample.golden = "snapshot_full";
+  return sample;
+}
+
+StateSample ChunkedSnapshot() {
+  StateSample sample = ChunkedState();
+  sample.golden = "snapshot_chunked";
+  sample.state.payload.content_type = "";
+  return sample;
+}
+
 }  // namespace
 
 std::vector<EventSample> EventSamples() { return {Minimal(), Full(), Middle(), SkipInsideSave(), Tombstone()}; }
-std::vector<StateSample> StateSamples() { return {MinimalState(), FullState()}; }
+std::vector<StateSample> StateSamples() { return {MinimalState(), FullState(), ChunkedState()}; }
+
+std::vector<StateSample> SnapshotSamples() { return {FullSnapshot(), ChunkedSnapshot()}; }
 
 OutgoingMessage Encode(const EventSample& sample) {
   return EncodeEvent(sample.event, sample.places, sample.batch_index, sample.has_labels ? &sample.labels : nullptr);

@@ -33,6 +33,7 @@ struct StateSample {
 
 std::vector<EventSample> EventSamples();
 std::vector<StateSample> StateSamples();
+std::vector<StateSample> SnapshotSamples();
 
 OutgoingMessage Encode(const EventSample& sample);
 
@@ -50,7 +51,8 @@ inline auto Fields(const domain::RecordedEvent& e) {
                   e.recorded_time, e.commit_id, e.commit_index, e.commit_size, e.cid, e.prev_cid, e.sequence);
 }
 inline auto Fields(const domain::StateRecord& s) {
-  return std::tie(s.ref, s.version, s.schema_version, s.payload, s.commit_id, s.cid, s.recorded_time, s.sequence);
+  return std::tie(s.ref, s.version, s.schema_version, s.payload, s.chunks, s.commit_id, s.cid, s.recorded_time,
+                  s.sequence);
 }
 
 }  // namespace persistd::jetstream

@@ -1,0 +1,140 @@
+#include "server/repository/blocks.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/domain/errors.h"
+#include "server/ipld/cid.h"
+
+namespace persistd::repository {
+namespace {
+
+using jetstream::KvEntry;
+using jetstream::Message;
+using jetstream::ReadFrom;
+
+constexpr size_t kWindow = 8;  // Blocks under way at once: 4 MiB.
+constexpr std::chrono::milliseconds kAttempt{5000};
+
+bool IsBlock(const KvEntry& entry, absl::string_view key) {
+  return entry.operation == KvEntry::Operation::kPut && ipld::RawCid(entry.value).ToString() == key;
+}
+
+absl::string_view Chunk(const std::string& content, size_t index) {
+  return absl::string_view(content).substr(index * domain::kChunkBytes, domain::kChunkBytes);
+}
+
+// Blocks have a time of their own to arrive in, so that a lost answer leaves some of the call's time for a repeat.
+base::SteadyTime Soon(base::SteadyTime deadline) {
+  return std::min(deadline, base::Clock::System().SteadyNow() + kAttempt);
+}
+
+}  // namespace
+
+base::Task<absl::StatusOr<domain::ChunkList>> Blocks::Store(const std::string& content, base::SteadyTime deadline) {
+  CO_RETURN_IF_ERROR(co_await kv_->Ensure(deadline));
+  domain::ChunkList list;
+  list.size = content.size();
+  const size_t count = (content.size() + domain::kChunkBytes - 1) / domain::kChunkBytes;
+  for (size_t first = 0; first < count; first += kWindow) {
+    const size_t last = std::min(count, first + kWindow);
+    std::vector<base::Future<absl::StatusOr<Message>>> creates;
+    for (size_t i = first; i < last; ++i) {
+      const absl::string_view chunk = Chunk(content, i);
+      list.cids.push_back(ipld::RawCid(chunk).ToString());
+      creates.push_back(kv_->StartCreate(list.cids.back(), std::string(chunk), Soon(deadline)));
+    }
+    std::vector<size_t> again;
+    for (size_t i = first; i < last; ++i) {
+      absl::StatusOr<Message> answer = co_await creates[i - first];
+      if (!kv_->FinishCreate(std::move(answer)).ok()) again.push_back(i);
+    }
+    // There already, or whatever else went wrong: one by one, with all patience.
+    for (const size_t i : again) CO_RETURN_IF_ERROR(co_await StoreOne(list.cids[i], Chunk(content, i), deadline));
+  }
+  co_return list;
+}
+
+base::Task<absl::Status> Blocks::StoreOne(std::string key, absl::string_view bytes, base::SteadyTime deadline) {
+  while (true) {
+    CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> there, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
+    const uint64_t revision = there.has_value() ? there->revision : 0;
+    if (there.has_value() && IsBlock(*there, key)) {
+      const bool young = base::Clock::System().WallNow() - there->time < kYoung;
+      if (young) co_return absl::OkStatus();
+    }
+    // Missing, old, or damaged.
+    const absl::StatusOr<uint64_t> written = co_await kv_->Update(key, std::string(bytes), revision, deadline);
+    if (written.ok()) co_return absl::OkStatus();
+    if (!absl::IsAborted(written.status())) co_return written.status();
+    if (base::Clock::System().SteadyNow() >= deadline) {
+      co_return domain::Overloaded(absl::StrCat("others write block ", key, " all the time"));
+    }
+  }
+}
+
+base::Task<absl::StatusOr<std::optional<std::string>>> Blocks::FetchOne(std::string key, size_t size,
+                                                                        base::SteadyTime deadline) {
+  // Whoever answered before may have been behind.
+  CO_ASSIGN_OR_RETURN(std::optional<KvEntry> there, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
+  if (!there.has_value() || there->value.size() != size || !IsBlock(*there, key)) co_return std::nullopt;
+  co_return std::move(there->value);
+}
+
+base::Task<absl::StatusOr<std::string>> Blocks::Fetch(const domain::ChunkList& list, std::string owner,
+                                                      uint64_t sequence, base::SteadyTime deadline) {
+  std::string content;
+  content.reserve(list.size);
+  const size_t count = list.cids.size();
+  for (size_t first = 0; first < count; first += kWindow) {
+    const size_t last = std::min(count, first + kWindow);
+    std::vector<base::Future<absl::StatusOr<Message>>> gets;
+    for (size_t i = first; i < last; ++i) {
+      gets.push_back(kv_->StartGet(list.cids[i], ReadFrom::kAnyReplica, Soon(deadline)));
+    }
+    // All of them, whatever they bring: nothing of this call may be under way when it ends.
+    std::vector<absl::StatusOr<std::optional<KvEntry>>> entries;
+    for (base::Future<absl::StatusOr<Message>>& get : gets) {
+      absl::StatusOr<Message> answer = co_await get;
+      entries.push_back(kv_->FinishGet(std::move(answer), ReadFrom::kAnyReplica));
+    }
+    for (size_t i = first; i < last; ++i) {
+      const std::string& cid = list.cids[i];
+      const size_t size = i + 1 < count ? domain::kChunkBytes : list.size - (count - 1) * domain::kChunkBytes;
+      absl::StatusOr<std::optional<KvEntry>>& entry = entries[i - first];
+      if (entry.ok() && entry->has_value() && (*entry)->value.size() == size && IsBlock(**entry, cid)) {
+        content += (*entry)->value;
+        continue;
+      }
+      CO_ASSIGN_OR_RETURN(const std::optional<std::string> bytes, co_await FetchOne(cid, size, deadline));
+      if (!bytes.has_value()) {
+        co_return domain::CorruptData(
+            owner, sequence,
+            absl::StrCat("its content is in ", count, " blocks, of which block ", i + 1, " (", cid, " in bucket ",
+                         kv_->options().bucket, ") is missing or is not what its CID says"));
+      }
+      content += *bytes;
+    }
+  }
+  co_return content;
+}
+
+base::Task<absl::Status> Blocks::Spill(domain::StateRecord& state, base::SteadyTime deadline) {
+  if (!IsLarge(state)) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(state.chunks, co_await Store(state.payload.data, deadline));
+  state.payload.data.clear();
+  state.payload.data.shrink_to_fit();
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::Status> Blocks::Fill(domain::StateRecord& state, std::string owner, base::SteadyTime deadline) {
+  if (!state.chunks.has_value()) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(state.payload.data, co_await Fetch(*state.chunks, std::move(owner), state.sequence, deadline));
+  state.chunks.reset();
+  co_return absl::OkStatus();
+}
+
+}  // namespace persistd::repository

@@ -1,0 +1,246 @@
+#include "server/repository/snapshot_store.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/logging.h"
+#include "server/base/status_macros.h"
+#include "server/domain/errors.h"
+#include "server/ipld/cid.h"
+#include "server/jetstream/event_codec.h"
+#include "server/repository/retry.h"
+
+namespace persistd::repository {
+namespace {
+
+using jetstream::KvEntry;
+using jetstream::ReadFrom;
+
+// How many damaged snapshots a load passes over before it does without.
+constexpr int kMaxDamaged = 3;
+
+jetstream::Message MessageOf(KvEntry entry) {
+  jetstream::Message message;
+  message.headers = std::move(entry.headers);
+  message.data = std::move(entry.value);
+  message.sequence = entry.revision;
+  message.time = entry.time;
+  return message;
+}
+
+}  // namespace
+
+base::Task<absl::StatusOr<SnapshotStore::Found>> SnapshotStore::Find(domain::AggregateRef ref, ReadFrom from,
+                                                                     base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await kv_->Last(ManifestKey(ref), from, deadline));
+  Found found;
+  if (!entry.has_value()) co_return found;
+  found.revision = entry->revision;
+  if (entry->operation == KvEntry::Operation::kDelete) co_return found;
+  absl::StatusOr<SnapshotManifest> manifest = SnapshotManifest::Parse(entry->value);
+  if (!manifest.ok()) {
+    co_return domain::CorruptData(kv_->stream(), entry->revision,
+                                  absl::StrCat("the list of snapshots: ", manifest.status().message()));
+  }
+  found.manifest = *std::move(manifest);
+  co_return found;
+}
+
+base::Task<absl::StatusOr<SnapshotManifest>> SnapshotStore::Manifest(domain::AggregateRef ref,
+                                                                     base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(Found found, co_await Find(std::move(ref), ReadFrom::kLeader, deadline));
+  co_return std::move(found.manifest);
+}
+
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> SnapshotStore::ReadRecord(domain::AggregateRef ref,
+                                                                                         ManifestEntry entry,
+                                                                                         base::SteadyTime deadline) {
+  const std::string key = SnapshotKey(ref, entry.version);
+  CO_ASSIGN_OR_RETURN(std::optional<KvEntry> stored, co_await kv_->Get(key, ReadFrom::kAnyReplica, deadline));
+  if (!stored.has_value()) {
+    // The replica that answered may be behind.
+    CO_ASSIGN_OR_RETURN(stored, co_await kv_->Get(key, ReadFrom::kLeader, deadline));
+    if (!stored.has_value()) co_return std::optional<domain::StateRecord>();
+  }
+  const uint64_t revision = stored->revision;
+  absl::StatusOr<domain::StateRecord> state = jetstream::DecodeSnapshot(ref, MessageOf(*std::move(stored)));
+  if (!state.ok()) co_return domain::CorruptData(kv_->stream(), revision, state.status().message());
+  if (state->version != entry.version || state->cid != entry.cid || state->commit_id != entry.commit_id) {
+    co_return domain::CorruptData(kv_->stream(), revision, "the snapshot is not the one that its list names");
+  }
+  const bool in_blocks = state->chunks.has_value();
+  CO_RETURN_IF_ERROR(co_await blocks_->Fill(*state, kv_->stream(), deadline));
+  // Blocks were checked one by one.
+  if (!in_blocks && ipld::RawCid(state->payload.data).ToString() != entry.cid) {
+    co_return domain::CorruptData(kv_->stream(), revision, "the snapshot's content is not what its CID says");
+  }
+  co_return std::optional<domain::StateRecord>(*std::move(state));
+}
+
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> SnapshotStore::Latest(domain::AggregateRef ref,
+                                                                                     uint64_t at_most_version,
+                                                                                     base::SteadyTime deadline) {
+  ReadFrom from = ReadFrom::kAnyReplica;
+  int damaged = 0;
+  uint64_t below = at_most_version;
+  while (damaged < kMaxDamaged) {
+    absl::StatusOr<Found> found = co_await Find(ref, from, deadline);
+    if (absl::IsDataLoss(found.status())) {
+      ++damaged_;
+      base::LogError("a list of snapshots cannot be read", {{"error", found.status()}});
+      co_return std::optional<domain::StateRecord>();
+    }
+    if (!found.ok()) co_return found.status();
+    const std::vector<ManifestEntry>& entries = found->manifest.entries;
+    const auto after = std::upper_bound(entries.begin(), entries.end(), below,
+                                        [](uint64_t v, const ManifestEntry& entry) { return v < entry.version; });
+    if (after == entries.begin()) co_return std::optional<domain::StateRecord>();
+    const ManifestEntry entry = *std::prev(after);
+    absl::StatusOr<std::optional<domain::StateRecord>> state = co_await ReadRecord(ref, entry, deadline);
+    if (state.ok() && state->has_value()) co_return std::move(state);
+    if (!state.ok() && !absl::IsDataLoss(state.status())) co_return state.status();
+    // Removed since the list was read, or by someone who has an older one: look at the list as it is now.
+    if (state.ok() && from == ReadFrom::kAnyReplica) {
+      from = ReadFrom::kLeader;
+      continue;
+    }
+    ++damaged;
+    ++damaged_;
+    const absl::Status why = state.ok() ? absl::DataLossError("it is missing") : state.status();
+    base::LogError("a snapshot cannot be read and is passed over",
+                   {{"bucket", kv_->options().bucket}, {"key", SnapshotKey(ref, entry.version)}, {"error", why}});
+    if (entry.version <= 1) break;
+    below = entry.version - 1;
+  }
+  co_return std::optional<domain::StateRecord>();
+}
+
+base::Task<absl::StatusOr<SnapshotStore::Records>> SnapshotStore::Drop(const domain::AggregateRef& ref,
+                                                                       SnapshotManifest& manifest,
+                                                                       std::vector<uint64_t> versions,
+                                                                       base::SteadyTime deadline) {
+  Records records;
+  for (const uint64_t version : versions) {
+    manifest.Remove(version);
+    // Its revision as it is now: one that is written after the manifest has let go of it belongs to a new snapshot.
+    CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> record,
+                        co_await kv_->Last(SnapshotKey(ref, version), ReadFrom::kLeader, deadline));
+    if (record.has_value()) records.push_back({.version = version, .revision = record->revision});
+  }
+  co_return records;
+}
+
+base::Task<void> SnapshotStore::EraseRecords(domain::AggregateRef ref, Records records, base::SteadyTime deadline) {
+  for (const Dropped& record : records) {
+    const std::string key = SnapshotKey(ref, record.version);
+    const absl::Status erased = co_await kv_->Erase(key, record.revision, deadline);
+    // It stays, without a list that names it, until a snapshot of the same version replaces it.
+    if (!erased.ok()) base::LogWarn("a snapshot that was dropped is not erased", {{"key", key}, {"error", erased}});
+  }
+}
+
+base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::StateRecord state, size_t keep,
+                                                                    base::SteadyTime deadline) {
+  const domain::AggregateRef ref = state.ref;
+  Added added;
+  added.entry.version = state.version;
+  added.entry.schema_version = state.schema_version;
+  added.entry.content_type = state.payload.content_type;
+  added.entry.size = state.payload.data.size();
+  added.entry.commit_id = state.commit_id;
+  Backoff backoff;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(Found found, co_await Find(ref, ReadFrom::kLeader, deadline));
+    const ManifestEntry* there = found.manifest.Find(state.version);
+    // One of another save is of a history that was lost.
+    if (there != nullptr && there->commit_id == state.commit_id) {
+      added.entry = *there;
+      added.fresh = false;
+      co_return added;
+    }
+    if (there == nullptr && found.manifest.entries.size() >= SnapshotManifest::kMaxEntries) {
+      co_return domain::TooLarge({.name = "snapshots of one aggregate",
+                                  .limit = SnapshotManifest::kMaxEntries,
+                                  .value = found.manifest.entries.size() + 1,
+                                  .config_key = ""},
+                                 "delete some");
+    }
+    if (!added.fresh) {
+      added.fresh = true;
+      added.entry.created = clock_->WallNow();
+      added.entry.cid = ipld::RawCid(state.payload.data).ToString();
+      state.cid = added.entry.cid;
+      CO_RETURN_IF_ERROR(co_await blocks_->Spill(state, deadline));
+    }
+    // Again for each attempt: whoever dropped this version meanwhile may have erased it.
+    jetstream::OutgoingMessage record = jetstream::EncodeSnapshot(state);
+    absl::StatusOr<uint64_t> written =
+        co_await kv_->Put(SnapshotKey(ref, state.version), std::move(record.data), deadline, std::move(record.headers));
+    CO_RETURN_IF_ERROR(written.status());
+    found.manifest.Set(added.entry);
+    std::vector<uint64_t> superfluous;
+    const size_t count = found.manifest.entries.size();
+    for (size_t i = 0; keep > 0 && i + keep < count; ++i) {
+      superfluous.push_back(found.manifest.entries[i].version);
+    }
+    CO_ASSIGN_OR_RETURN(Records dropped, co_await Drop(ref, found.manifest, std::move(superfluous), deadline));
+    written = co_await kv_->Update(ManifestKey(ref), found.manifest.ToJson(), found.revision, deadline);
+    if (written.ok()) {
+      Announce(ref, added.entry);
+      co_await EraseRecords(ref, std::move(dropped), deadline);
+      co_return added;
+    }
+    if (!absl::IsAborted(written.status())) co_return written.status();
+    const base::SteadyTime next = backoff.Next();
+    if (next >= deadline)
+      co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
+    co_await executor_->Sleep(next);
+  }
+}
+
+base::Task<absl::Status> SnapshotStore::Remove(domain::AggregateRef ref, uint64_t version, base::SteadyTime deadline) {
+  Backoff backoff;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(Found found, co_await Find(ref, ReadFrom::kLeader, deadline));
+    if (found.manifest.Find(version) == nullptr) co_return domain::SnapshotNotFound(ref, version);
+    std::vector<uint64_t> versions = {version};
+    CO_ASSIGN_OR_RETURN(Records dropped, co_await Drop(ref, found.manifest, std::move(versions), deadline));
+    const std::string key = ManifestKey(ref);
+    const absl::StatusOr<uint64_t> written =
+        co_await kv_->Update(key, found.manifest.ToJson(), found.revision, deadline);
+    if (written.ok()) {
+      co_await EraseRecords(ref, std::move(dropped), deadline);
+      // Nothing of it need stay; a snapshot that was added since has a later revision.
+      if (found.manifest.entries.empty()) {
+        const absl::Status erased = co_await kv_->Erase(key, *written, deadline);
+        if (!erased.ok()) base::LogDebug("an empty list of snapshots stays", {{"key", key}, {"error", erased}});
+      }
+      co_return absl::OkStatus();
+    }
+    if (!absl::IsAborted(written.status())) co_return written.status();
+    const base::SteadyTime next = backoff.Next();
+    if (next >= deadline)
+      co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
+    co_await executor_->Sleep(next);
+  }
+}
+
+void SnapshotStore::Announce(const domain::AggregateRef& ref, const ManifestEntry& entry) {
+  jetstream::OutgoingMessage message;
+  message.subject = SnapshotSubject(ref, entry.version);
+  message.headers.Add("content-type", "application/json");
+  message.data = nlohmann::json{
+      {"context", ref.context},
+      {"aggregate", ref.aggregate},
+      {"entity_id", ref.entity_id},
+      {"version", entry.version},
+      {"schema_version", entry.schema_version},
+      {"size", entry.size},
+      {"cid",
+       entry.cid}}.dump();
+  const absl::Status sent = announcer_->Tell(message);
+  if (!sent.ok()) base::LogDebug("a snapshot is not announced", {{"subject", message.subject}, {"error", sent}});
+}
+
+}  // namespace persistd::repository

@@ -1,0 +1,86 @@
+// The stored snapshots: a manifest for each aggregate that lists them, and a record for each that holds the state (or
+// lists the blocks that do). Formats: server/jetstream/README.md. Thread-safe.
+//
+// The record is written before the manifest that lists it, and removed after it; so what a manifest lists is there. A
+// snapshot is derived from the events: a damaged one is passed over when loading, never an error.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/task.h"
+#include "server/domain/event.h"
+#include "server/jetstream/kv.h"
+#include "server/repository/blocks.h"
+#include "server/repository/snapshot_manifest.h"
+#include "server/repository/snapshot_reader.h"
+
+namespace persistd::repository {
+
+class SnapshotStore final : public SnapshotReader {
+ public:
+  // announcer: what new snapshots are announced on. All must outlive it.
+  SnapshotStore(jetstream::Kv* kv, Blocks* blocks, jetstream::Connection* announcer, base::Executor* executor,
+                const base::Clock* clock)
+      : kv_(kv), blocks_(blocks), announcer_(announcer), executor_(executor), clock_(clock) {}
+
+  // Two gets where the newest one will do, plus those of its blocks.
+  base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Latest(domain::AggregateRef ref,
+                                                                        uint64_t at_most_version,
+                                                                        base::SteadyTime deadline) override;
+
+  // What there is. Sees every snapshot that was added before.
+  base::Task<absl::StatusOr<SnapshotManifest>> Manifest(domain::AggregateRef ref, base::SteadyTime deadline);
+
+  struct Added {
+    ManifestEntry entry;
+    bool fresh = false;  // False: this save's snapshot was there already, and `entry` is that one.
+  };
+  // Keeps a state with its content. keep: how many of the aggregate's snapshots stay, the newest ones; 0: all.
+  base::Task<absl::StatusOr<Added>> Add(domain::StateRecord state, size_t keep, base::SteadyTime deadline);
+  // SNAPSHOT_NOT_FOUND when there is none.
+  base::Task<absl::Status> Remove(domain::AggregateRef ref, uint64_t version, base::SteadyTime deadline);
+
+  // Met while loading, since the start.
+  uint64_t damaged() const { return damaged_; }
+
+ private:
+  struct Found {
+    SnapshotManifest manifest;
+    uint64_t revision = 0;  // Of the manifest; 0: there is none yet.
+  };
+  // A record that a manifest stops listing.
+  struct Dropped {
+    uint64_t version = 0;
+    uint64_t revision = 0;
+  };
+  using Records = std::vector<Dropped>;
+
+  base::Task<absl::StatusOr<Found>> Find(domain::AggregateRef ref, jetstream::ReadFrom from, base::SteadyTime deadline);
+  // nullopt: it is not there any more. DataLoss: it is damaged.
+  base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> ReadRecord(domain::AggregateRef ref,
+                                                                            ManifestEntry entry,
+                                                                            base::SteadyTime deadline);
+  // Takes versions out of the manifest and remembers their records.
+  base::Task<absl::StatusOr<Records>> Drop(const domain::AggregateRef& ref, SnapshotManifest& manifest,
+                                           std::vector<uint64_t> versions, base::SteadyTime deadline);
+  base::Task<void> EraseRecords(domain::AggregateRef ref, Records records, base::SteadyTime deadline);
+  void Announce(const domain::AggregateRef& ref, const ManifestEntry& entry);
+
+  jetstream::Kv* const kv_;
+  Blocks* const blocks_;
+  jetstream::Connection* const announcer_;
+  base::Executor* const executor_;
+  const base::Clock* const clock_;
+  std::atomic<uint64_t> damaged_ = 0;
+};
+
+}  // namespace persistd::repository
