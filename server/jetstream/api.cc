@@ -25,7 +25,11 @@ absl::StatusOr<ApiAnswer> ParseApiAnswer(const std::string& data) {
 
 uint64_t UnsignedField(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
-  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+  if (found == object.end() || !found->is_number_integer()) return 0;
+  // JSON that was made here holds signed numbers, JSON that was parsed unsigned ones.
+  if (found->is_number_unsigned()) return found->get<uint64_t>();
+  const int64_t value = found->get<int64_t>();
+  return value < 0 ? 0 : static_cast<uint64_t>(value);
 }
 
 std::string StringField(const nlohmann::json& object, const char* name) {

@@ -93,7 +93,7 @@ TEST_CASE("Every key reads back what it shows", "[config]") {
     Config changed;
     bool differs = false;
     for (const char* text :
-         {"3s", "3KiB", "3MiB", "2", "warn", "single", "s2", "false", "true", "h:1", "http://h", "other"}) {
+         {"3s", "50ms", "3KiB", "3MiB", "2", "3", "warn", "single", "s2", "false", "true", "h:1", "http://h", "memory", "other"}) {
       Config config;
       bool good = true;
       key.set({.kind = YamlNode::Kind::kScalar, .text = text}, config,
@@ -106,8 +106,9 @@ TEST_CASE("Every key reads back what it shows", "[config]") {
         }
       }
     }
-    // Storage has one word only.
-    REQUIRE(differs == (!key.is_list && key.path != "repository.stream.storage"));
+    // Storage has one word only, but where what is kept can be made again.
+    const bool one_word = absl::EndsWith(key.path, ".storage") && key.path != "repository.kv.cim-read-models.storage";
+    REQUIRE(differs == (!key.is_list && !one_word));
   }
 }
 

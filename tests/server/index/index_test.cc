@@ -131,7 +131,7 @@ TEST_CASE("Pages in every order hold each aggregate once", "[index]") {
   for (int i = 0; i < 23; ++i) {
     domain::AggregateRef ref{.context = i % 3 == 0 ? "sales" : "stock",
                              .aggregate = i % 2 == 0 ? "order" : "item",
-                             .entity_id = absl::StrCat("e", i % 8)};
+                             .entity_id = absl::StrCat("e", i)};
     last = Save(repository, Command(ref, 0, static_cast<size_t>(1 + i % 4)));
   }
   REQUIRE(daemon.Entities(AtLeast(last, {.page_size = 1000})).size() == 23);

@@ -131,9 +131,11 @@ TEST_CASE("A limit below what is stored leaves the stream and its messages alone
   Bench bench(nats->url());
   bench.Make();
   for (int i = 0; i < 10; ++i) {
-    Must(
-        bench.live.Ask({.subject = absl::StrCat("cim.events.sales.order.", i, ".x.v1"), .data = std::string(1000, 'x')})
-            .status());
+    Must(bench.live
+             .Ask({.subject = absl::StrCat("cim.events.sales.order.", i, ".x.v1"),
+                   .headers = {},
+                   .data = std::string(1000, 'x')})
+             .status());
   }
   const Streams::Followed followed = Must(bench.Follow({.max_bytes = 5000}));
   CHECK(absl::StrContains(followed.complaint, "max_bytes cannot become 5000"));
@@ -198,7 +200,8 @@ TEST_CASE("In a cluster replicas go from one to three, and strong reads ask the 
   Bench bench(cluster->server(0).url());
   REQUIRE(bench.Make()->replicas == 1);
   for (int i = 0; i < 100; ++i) {
-    Must(bench.live.Ask({.subject = absl::StrCat("cim.events.sales.order.", i, ".x.v1"), .data = "x"}).status());
+    Must(bench.live.Ask({.subject = absl::StrCat("cim.events.sales.order.", i, ".x.v1"), .headers = {}, .data = "x"})
+             .status());
   }
   const Streams::Followed followed = Must(bench.Follow({.replicas = 3}));
   CHECK(followed.complaint.empty());
