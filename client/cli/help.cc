@@ -215,7 +215,7 @@ examples:
 )";
 
 constexpr char kTypes[] =
-    R"(persistctl types tells about aggregate types and their streams, and creates types with settings of their own.
+    R"help(persistctl types tells about aggregate types and their streams, and creates types with settings of their own.
 
 usage: persistctl types list [--context NAME] [--page-size N] [--page-token TOKEN]
        persistctl types describe CONTEXT/AGGREGATE
@@ -233,7 +233,7 @@ examples:
   persistctl types list | jq -r '.types[] | "\(.context)/\(.aggregate) \(.events.messages)"'
   persistctl types describe sales/order
   persistctl types create sales/order --replicas 3 --server-tag ssd
-)";
+)help";
 
 }  // namespace
 
