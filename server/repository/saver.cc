@@ -196,10 +196,11 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::SaveLocked(Attempt& attem
       if (earlier.has_value()) co_return *std::move(earlier);
     }
     if (!std::all_of(attempt.parts.begin(), attempt.parts.end(), Meets)) {
-      const bool fresh = std::all_of(attempt.parts.begin(), attempt.parts.end(),
-                                     [](const Part& part) { return part.fresh || Meets(part); });
+      // A cached head proves nothing, also not of the other parts: this very commit may be stored there already.
+      const bool fresh =
+          std::all_of(attempt.parts.begin(), attempt.parts.end(), [](const Part& part) { return part.fresh; });
       if (fresh) co_return Refusal(attempt);
-      CO_RETURN_IF_ERROR(co_await RefreshHeads(attempt, /*only_unmet=*/true));
+      CO_RETURN_IF_ERROR(co_await RefreshHeads(attempt, /*only_stale=*/true));
       continue;
     }
     for (const Part& part : attempt.parts) {
@@ -279,9 +280,9 @@ base::Task<absl::Status> Saver::ReadMissingHeads(Attempt& attempt) {
   co_return absl::OkStatus();
 }
 
-base::Task<absl::Status> Saver::RefreshHeads(Attempt& attempt, bool only_unmet) {
+base::Task<absl::Status> Saver::RefreshHeads(Attempt& attempt, bool only_stale) {
   for (Part& part : attempt.parts) {
-    if (only_unmet && (part.fresh || Meets(part))) continue;
+    if (only_stale && part.fresh) continue;
     CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
     part.fresh = true;
   }
@@ -566,7 +567,7 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
                                                                  absl::Status& last_error) {
   // The server has dealt with these copies, so now reading tells what is stored: an earlier copy, or, after an error in
   // the middle of storing, even these.
-  const absl::Status refreshed = co_await RefreshHeads(attempt, /*only_unmet=*/false);
+  const absl::Status refreshed = co_await RefreshHeads(attempt, /*only_stale=*/false);
   if (!refreshed.ok()) {
     last_error = refreshed;
     co_return std::nullopt;

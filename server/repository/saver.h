@@ -120,7 +120,7 @@ class Saver {
   base::Task<absl::Status> ReadMissingHeads(Attempt& attempt);
   // False: it is certain, without looking, that no earlier copy of this save is at the known heads.
   static bool MayBeStored(const Attempt& attempt);
-  base::Task<absl::Status> RefreshHeads(Attempt& attempt, bool only_unmet);
+  base::Task<absl::Status> RefreshHeads(Attempt& attempt, bool only_stale);
   base::Task<absl::Status> RefreshHead(const Attempt& attempt, Part& part);
   base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> FindEarlier(Attempt& attempt);
   base::Task<absl::StatusOr<std::optional<uint64_t>>> FindEarlier(const Attempt& attempt, Part& part);
