@@ -200,6 +200,53 @@ class BufCurlTest(unittest.TestCase):
         missing = self.fails(f"{admin}/DescribeAggregateType", {**name, "aggregate": "none"})
         self.assertEqual(missing.detail.reason, persistd.errors_pb2.ERROR_REASON_TYPE_NOT_FOUND)
 
+    def test_7_several_aggregates_streams_and_lists(self):
+        def save_of(entity, version):
+            ref = {**_REF, "aggregate": "basket", "entityId": entity}
+            return {"ref": ref, "expectedVersion": version, "events": [{"type": "filled"}]}
+
+        both = {"saves": [save_of("a", 0), save_of("b", 0)], "checks": [{"ref": save_of("c", 0)["ref"], "expectedVersion": 0}]}
+        (saved,) = self.curl(f"{_SERVICE}/SaveAll", both)
+        self.assertEqual([result["metadata"]["version"] for result in saved["results"]], ["1", "1"])
+        refused = self.fails(f"{_SERVICE}/SaveAll", both)
+        self.assertEqual(refused.code, "aborted")
+        self.assertEqual([check.ref.entity_id for check in refused.detail.failed_checks], ["a", "b"])
+
+        (answer,) = self.curl(f"{_SERVICE}/SaveStream", {"id": "7", "save": save_of("a", 1)})
+        self.assertEqual((answer["id"], answer["saved"]["metadata"]["version"]), ("7", "2"))
+        (conflict,) = self.curl(f"{_SERVICE}/SaveStream", {"id": "8", "save": save_of("a", 1)})
+        self.assertEqual(conflict["error"]["code"], 10)
+        (loaded,) = self.curl(f"{_SERVICE}/BatchLoad", {"ref": save_of("a", 0)["ref"]})
+        self.assertEqual(loaded["loaded"]["metadata"]["version"], "2")
+
+        position = answer["saved"]["metadata"]["position"]
+        (page,) = self.curl(f"{_SERVICE}/ListAggregates", {"aggregate": "basket", "filter": "version > 1", "atLeast": position})
+        self.assertEqual([found["ref"]["entityId"] for found in page["aggregates"]], ["a"])
+
+        (deleted,) = self.curl(f"{_SERVICE}/DeleteAggregate", {"ref": save_of("b", 0)["ref"], "expectedVersion": 1})
+        self.assertTrue(deleted["metadata"]["deleted"])
+        gone = self.fails(f"{_SERVICE}/Load", {"ref": save_of("b", 0)["ref"]})
+        self.assertEqual((gone.code, gone.detail.deleted), ("not_found", True))
+        self.assertEqual(self.fails(f"{_SERVICE}/Save", save_of("b", 0)).code, "failed_precondition")
+        (back,) = self.curl(f"{_SERVICE}/Save", save_of("b", 2))
+        self.assertEqual(back["metadata"]["version"], "3")
+
+    def test_8_snapshots(self):
+        self.save("kept", events=[{"type": "first"}], state={"json": {"n": 1}})
+        ref = {**_REF, "entityId": "kept"}
+        (taken,) = self.curl(f"{_SERVICE}/CreateSnapshot", {"ref": ref})
+        self.assertEqual((taken["version"], taken["contentType"]), ("1", "application/json"))
+        self.save("kept", events=[{"type": "second"}], state={"json": {"n": 2}})
+        (listed,) = self.curl(f"{_SERVICE}/ListSnapshots", {"ref": ref})
+        self.assertEqual([snapshot["version"] for snapshot in listed["snapshots"]], ["1"])
+        (then,) = self.curl(f"{_SERVICE}/GetAtVersion", {"ref": ref, "version": 1, "payloadView": "PAYLOAD_VIEW_JSON"})
+        self.assertEqual(then["snapshotVersion"], "1")
+        self.assertEqual(then["state"]["payload"]["json"], {"n": 1})
+        self.curl(f"{_SERVICE}/DeleteSnapshot", {"ref": ref, "version": 1})
+        again = self.fails(f"{_SERVICE}/DeleteSnapshot", {"ref": ref, "version": 1})
+        self.assertEqual(again.code, "not_found")
+        self.assertEqual(self.curl(f"{_SERVICE}/ListSnapshots", {"ref": ref}), [{}])
+
     def test_9_every_method_was_called(self):
         """A method that is new must get a call above."""
         listed = subprocess.run(
