@@ -189,6 +189,7 @@ TEST_CASE("What others publish in place of a state is ignored, counted, and repl
   jetstream::Headers headers;
   headers.Add("ce-persistd", "1");
   world.Publish("cim.aggregates.sales.order.1.state.v1", std::move(headers));
+  world.StartDaemon();  // One that does not remember the state.
   CHECK(ReasonOf(world.api().Load(Order("1")).status()) == pb::ERROR_REASON_CORRUPT_DATA);
   *save.mutable_state() = client::JsonPayload("3");
   CHECK(Must(world.api().Save(save)).state_result() == pb::STATE_RESULT_WRITTEN);
