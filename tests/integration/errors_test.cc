@@ -230,6 +230,57 @@ void CheckNatsTrouble(World& world) {
   Check(world.api().Save(SaveOf(ref)).status(), {pb::ERROR_REASON_NATS_UNAVAILABLE, StatusCode::kUnavailable, true});
 }
 
+// A position of this aggregate's stream that is not reached yet.
+pb::Position Beyond(Api& api, const pb::AggregateRef& ref) {
+  const std::string token = Must(api.GetMetadata(ref)).position().token();
+  pb::Position position;
+  position.set_token(token.substr(0, token.rfind(':') + 1) + "1000000");
+  return position;
+}
+
+void CheckStatesAndPositions(World& world) {
+  world.StartDaemon({"repository.aggregates=[{context: sales, aggregate: folded, fold: \"error(\\\"no\\\")\"}]"});
+  const client::Client caller =
+      Must(client::Client::Connect({.address = world.daemon().address(), .default_timeout = 2000ms}));
+  const pb::AggregateRef ref = Order("states");
+  Must(world.api().Save(SaveOf(ref)).status());
+
+  pb::CreateSnapshotRequest snapshot;
+  *snapshot.mutable_ref() = ref;
+  CheckRef(
+      Check(caller.CreateSnapshot(snapshot).status(), {pb::ERROR_REASON_NO_STATE, StatusCode::kFailedPrecondition}),
+      ref);
+  pb::DeleteSnapshotRequest drop;
+  *drop.mutable_ref() = ref;
+  drop.set_version(1);
+  Check(caller.DeleteSnapshot(drop), {pb::ERROR_REASON_SNAPSHOT_NOT_FOUND, StatusCode::kNotFound});
+
+  pb::AggregateRef folded = ref;
+  folded.set_aggregate("folded");
+  Must(world.api().Save(SaveOf(folded)).status());
+  CheckRef(
+      Check(world.api().Load(folded).status(), {pb::ERROR_REASON_TRANSFORM_FAILED, StatusCode::kFailedPrecondition}),
+      folded);
+
+  pb::LoadRequest reach;
+  *reach.mutable_ref() = ref;
+  reach.mutable_options()->set_consistency(pb::CONSISTENCY_AT_LEAST);
+  *reach.mutable_options()->mutable_at_least() = Beyond(world.api(), ref);
+  Check(world.api().Load(reach, {.timeout = 1500ms}).status(),
+        {pb::ERROR_REASON_POSITION_NOT_REACHED, StatusCode::kUnavailable, true});
+  pb::ListAggregatesRequest list;
+  *list.mutable_at_least() = Beyond(world.api(), ref);
+  Check(caller.ListAggregates(list).status(), {pb::ERROR_REASON_INDEX_NOT_READY, StatusCode::kUnavailable, true});
+
+  pb::DeleteAggregateRequest deletion;
+  *deletion.mutable_ref() = ref;
+  Must(caller.DeleteAggregate(deletion).status());
+  const pb::ErrorDetail deleted = Check(world.api().Save(SaveOf(ref)).status(),
+                                        {pb::ERROR_REASON_AGGREGATE_DELETED, StatusCode::kFailedPrecondition});
+  CHECK(deleted.deleted());
+  CHECK(deleted.version_conflict().actual_version() == 2);
+}
+
 TEST_CASE("Every error of the API is made by a real call, with its code, its advice and its details", "[errors]") {
   Met().clear();
   World world;
@@ -239,6 +290,7 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   CheckCorruptData(world);
   CheckTypes(world);
   CheckStorage(world);
+  CheckStatesAndPositions(world);
   CheckOverload(world);
   CheckShutdown(world);
   CheckNatsTrouble(world);
