@@ -445,7 +445,12 @@ base::Task<absl::StatusOr<LoadResult>> Loader::LoadNow(LoadCommand command, base
                        cached->result->state->version == cached->result->info.version;
   HeadAndState read;
   if (reach) {
-    CO_ASSIGN_OR_RETURN(read, co_await ReadReached(command.ref, current, command.at_least, deadline));
+    absl::StatusOr<HeadAndState> reached = co_await ReadReached(command.ref, current, command.at_least, deadline);
+    // A read that the deadline ended says no more than that.
+    if (absl::IsUnavailable(reached.status()) && clock_->SteadyNow() >= deadline && storage_.writes().status().ok()) {
+      co_return domain::PositionNotReached(command.ref, command.at_least.ToToken());
+    }
+    CO_ASSIGN_OR_RETURN(read, std::move(reached));
   } else {
     CO_ASSIGN_OR_RETURN(read, co_await ReadHeadAndState(command.ref, current, deadline));
   }
