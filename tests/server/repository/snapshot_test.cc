@@ -233,7 +233,7 @@ TEST_CASE("A policy takes snapshots after saves and keeps the newest", "[snapsho
   asked.create_snapshot = true;
   Must(bench.daemon.Save(std::move(asked)));
   REQUIRE(bench.Eventually(Order("3"), {1}));
-  CHECK(bench.daemon.repository().stats().snapshots.taken == 7);
+  CHECK(PollUntil([&] { return bench.daemon.repository().stats().snapshots.taken == 7; }, 20s));
   CHECK(bench.daemon.repository().stats().snapshots.failed == 0);
 }
 
