@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "server/base/burst.h"
+
 namespace persistd::base {
 
 Executor::Executor(std::string name) {
@@ -76,7 +78,9 @@ void Executor::Run() {
         changed_.WaitUntil(mutex_, wakes_at_);
       }
     }
+    Burst::Begin();
     due();
+    Burst::End();
   }
 }
 

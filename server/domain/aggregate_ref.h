@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <string>
+#include <utility>
 
 namespace persistd::domain {
 
@@ -12,6 +13,16 @@ struct AggregateRef {
   std::string entity_id;
 
   auto operator<=>(const AggregateRef&) const = default;
+
+  // What differs most comes first.
+  bool operator==(const AggregateRef& other) const {
+    return entity_id == other.entity_id && aggregate == other.aggregate && context == other.context;
+  }
+
+  template <typename Hash>
+  friend Hash AbslHashValue(Hash hash, const AggregateRef& ref) {
+    return Hash::combine(std::move(hash), ref.context, ref.aggregate, ref.entity_id);
+  }
 };
 
 }  // namespace persistd::domain

@@ -190,7 +190,7 @@ bool Filter::Holds(const std::vector<Value>& values) const { return empty() || N
 SqlFilter Filter::ToSql() const {
   SqlFilter sql;
   if (empty()) {
-    sql.where = "1";
+    sql.where.push_back('1');  // Not assigned: GCC 12 then warns of an overlap that is none, when it optimises.
   } else {
     AppendSql(*root_, *fields_, sql);
   }

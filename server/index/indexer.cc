@@ -1,6 +1,7 @@
 #include "server/index/indexer.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <utility>
@@ -18,6 +19,8 @@ constexpr std::chrono::milliseconds kQuietTransaction{50};
 constexpr std::chrono::milliseconds kLongestTransaction{1000};
 constexpr uint64_t kLargestTransaction = 16'384;
 constexpr std::chrono::seconds kRecoveryWait{1};
+// Saves and loads go first where the processors do not suffice for all: the index may lag, it catches up.
+constexpr int kNiceness = 10;
 
 base::SteadyTime Now() { return base::Clock::System().SteadyNow(); }
 
@@ -136,6 +139,8 @@ bool Indexer::WaitForItems(std::vector<Item>& items) {
 }
 
 void Indexer::Run() {
+  // 0 is this thread. Without the permission it runs like the others.
+  (void)setpriority(PRIO_PROCESS, 0, kNiceness);
   std::vector<Item> items;
   while (WaitForItems(items)) {
     absl::Status status;

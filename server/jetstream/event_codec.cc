@@ -141,32 +141,15 @@ class FieldReader {
     return list;
   }
 
+  // `1/3`: index 0 of 3.
+  void CommitPart(absl::string_view name, uint32_t& index, uint32_t& size) {
+    if (Fraction(name, Text(name, true), index, size)) --index;
+  }
+
   // `1/3`, if it is there.
   void CommitGroup(absl::string_view name, uint32_t& place, uint32_t& size) {
     const std::string text = Text(name, false);
-    if (text.empty()) return;
-    const std::vector<std::string> parts = absl::StrSplit(text, '/');
-    const uint64_t number = base::ParseDecimal(parts.front()).value_or(0);
-    const uint64_t count = base::ParseDecimal(parts.back()).value_or(0);
-    if (parts.size() != 2 || number < 1 || number > count || count > domain::kMaxEventsPerSave) {
-      Fail(name, "is no `place/places`");
-      return;
-    }
-    place = static_cast<uint32_t>(number);
-    size = static_cast<uint32_t>(count);
-  }
-
-  // `1/3`: index 0 of 3.
-  void CommitPart(absl::string_view name, uint32_t& index, uint32_t& size) {
-    const std::vector<std::string> parts = absl::StrSplit(Text(name, true), '/');
-    const uint64_t number = base::ParseDecimal(parts.front()).value_or(0);
-    const uint64_t count = base::ParseDecimal(parts.back()).value_or(0);
-    if (parts.size() != 2 || number < 1 || number > count || count > domain::kMaxEventsPerSave) {
-      Fail(name, "is no `part/parts`");
-      return;
-    }
-    index = static_cast<uint32_t>(number - 1);
-    size = static_cast<uint32_t>(count);
+    if (!text.empty()) Fraction(name, text, place, size);
   }
 
   void Fail(absl::string_view name, absl::string_view what) {
@@ -176,6 +159,20 @@ class FieldReader {
   const absl::Status& status() const { return status_; }
 
  private:
+  // `number/count` with 1 <= number <= count; changes nothing when it is not that.
+  bool Fraction(absl::string_view name, const std::string& text, uint32_t& number, uint32_t& count) {
+    const std::vector<std::string> parts = absl::StrSplit(text, '/');
+    const uint64_t first = base::ParseDecimal(parts.front()).value_or(0);
+    const uint64_t second = base::ParseDecimal(parts.back()).value_or(0);
+    if (parts.size() != 2 || first < 1 || first > second || second > domain::kMaxEventsPerSave) {
+      Fail(name, "is no `part/parts`");
+      return false;
+    }
+    number = static_cast<uint32_t>(first);
+    count = static_cast<uint32_t>(second);
+    return true;
+  }
+
   const Headers& headers_;
   absl::Status status_;
 };

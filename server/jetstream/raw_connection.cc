@@ -273,13 +273,7 @@ class RawConnection::Inbox {
     answer.message.data = std::string(data);
     const std::string* status = answer.message.headers.Find("Status");
     answer.no_responders = status != nullptr && *status == "503" && data.empty();
-    std::shared_ptr<const ReplyHandler> handler;
-    {
-      base::MutexLock lock(mutex_);
-      handler = handler_;
-      if (handler == nullptr) early_.push_back(std::move(answer));
-    }
-    if (handler != nullptr) (*handler)(std::move(answer));
+    Hand(std::move(answer));
   }
 
   void WaitUntilClosed() {
@@ -288,6 +282,18 @@ class RawConnection::Inbox {
   }
 
  private:
+  // To the handler; false when there is none yet, then the answer is kept for Next.
+  bool Hand(Reply reply) {
+    std::shared_ptr<const ReplyHandler> handler;
+    {
+      base::MutexLock lock(mutex_);
+      handler = handler_;
+      if (handler == nullptr) early_.push_back(std::move(reply));
+    }
+    if (handler != nullptr) (*handler)(std::move(reply));
+    return handler != nullptr;
+  }
+
   void Take(natsSubscription* subscription, natsMsg* msg) {
     Reply reply;
     const char* answer_to = natsMsg_GetReply(msg);
@@ -297,18 +303,8 @@ class RawConnection::Inbox {
     reply.token = *token;
     reply.no_responders = natsMsg_IsNoResponders(msg);
     reply.message = ToMessage(msg);
-    std::shared_ptr<const ReplyHandler> handler;
-    {
-      base::MutexLock lock(mutex_);
-      handler = handler_;
-      if (handler == nullptr) early_.push_back(std::move(reply));
-    }
-    if (handler == nullptr) {
-      wake_();
-      return;
-    }
     base::Burst::Begin();
-    (*handler)(std::move(reply));
+    if (!Hand(std::move(reply))) wake_();
     uint64_t queued = 0;
     if (++handled_ >= base::Burst::kMaxThings || natsSubscription_QueuedMsgs(subscription, &queued) != NATS_OK ||
         queued == 0) {
@@ -508,8 +504,11 @@ void RawConnection::Write() {
         send(socket_->fd.get(), out_.data() + out_written_, out_.size() - out_written_, MSG_NOSIGNAL);
     if (written < 0) {
       if (errno == EINTR) continue;
-      // Anything else ends the connection, which the thread in Serve notices.
-      if (errno == EAGAIN || errno == EWOULDBLOCK) socket_->behind = true;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        socket_->behind = true;
+        return;
+      }
+      shutdown(socket_->fd.get(), SHUT_RDWR);  // The thread in Serve notices.
       return;
     }
     out_written_ += static_cast<size_t>(written);

@@ -23,6 +23,10 @@ constexpr std::chrono::seconds kApiPatience{5};
 constexpr std::chrono::milliseconds kRetryWait{250};
 constexpr std::chrono::seconds kGoneWait{2};
 constexpr int kMissedHeartbeats = 3;
+// A stream in use is asked for what came in this time at once: messages that come one by one cost their server, and us,
+// several times as much, which the saves that make them would feel.
+constexpr std::chrono::milliseconds kRest{20};
+constexpr uint64_t kTooManyToRest = 64;
 // Of one pull. A message without its body has at most 64 KiB of headers, so this never stops a pull from beginning.
 constexpr uint64_t kMaxPullBytes = 1 << 20;
 
@@ -188,6 +192,7 @@ base::Task<absl::Status> Tail::CreateConsumer(uint64_t start) {
     consumer_ = name;
     consumer_sequence_ = 0;
     asked_ = 0;
+    resting_ = false;
     broken_ = false;
     broken_promise_ = {};
     heard_ = Now();
@@ -264,8 +269,9 @@ void Tail::PullIfRoom() {
   uint64_t channel;
   {
     base::MutexLock lock(mutex_);
-    if (broken_ || asked_ > 0 || undone_ > options_.window / 2) return;
-    asked_ = std::max<uint64_t>(1, options_.window / 2);
+    if (broken_ || resting_ || asked_ > 0 || undone_ > options_.window / 2) return;
+    // No more than are known to be there: the last of them tells how many have come meanwhile.
+    asked_ = std::clamp<uint64_t>(pending_, 1, std::max<uint64_t>(1, options_.window / 2));
     channel = channel_;
     heard_ = Now();
     pull.subject = absl::StrCat("$JS.API.CONSUMER.MSG.NEXT.", options_.stream, ".", consumer_);
@@ -274,6 +280,17 @@ void Tail::PullIfRoom() {
                              ",\"idle_heartbeat\":", Nanoseconds(options_.heartbeat), "}");
   }
   if (absl::Status sent = connection_->Send(pull, channel); !sent.ok()) Break(sent);
+}
+
+void Tail::Rest(uint64_t generation) {
+  executor_->RunAt(Now() + kRest, [self = shared_from_this(), generation] {
+    {
+      base::MutexLock lock(self->mutex_);
+      if (self->generation_ != generation) return;
+      self->resting_ = false;
+    }
+    self->PullIfRoom();
+  });
 }
 
 void Tail::Done(uint64_t count) {
@@ -330,6 +347,8 @@ void Tail::TakeDelivery(Message message, const Delivery& delivery) {
   enum class Kind { kNew, kOld, kGap, kOther };
   Kind kind = Kind::kNew;
   uint64_t incarnation;
+  uint64_t generation;
+  bool rests;
   {
     base::MutexLock lock(mutex_);
     if (asked_ > 0) --asked_;
@@ -347,6 +366,9 @@ void Tail::TakeDelivery(Message message, const Delivery& delivery) {
       ++undone_;
     }
     pending_ = delivery.pending;
+    generation = generation_;
+    rests = asked_ == 0 && !resting_ && pending_ < kTooManyToRest;
+    resting_ |= rests;
   }
   switch (kind) {
     case Kind::kNew:
@@ -365,7 +387,11 @@ void Tail::TakeDelivery(Message message, const Delivery& delivery) {
       Break(absl::AbortedError("the stream is read again"));
       return;
   }
-  PullIfRoom();
+  if (rests) {
+    Rest(generation);
+  } else {
+    PullIfRoom();
+  }
 }
 
 }  // namespace persistd::jetstream

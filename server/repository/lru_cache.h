@@ -4,10 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <map>
 #include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "server/base/mutex.h"
 #include "server/domain/aggregate_ref.h"
 
@@ -41,28 +42,27 @@ class LruCache {
       return std::nullopt;
     }
     ++hits_;
-    entries_.splice(entries_.begin(), entries_, found->second);
-    return found->second->value;
+    entries_.splice(entries_.begin(), entries_, *found);
+    return (*found)->value;
   }
 
   // bytes: what the value takes. A value larger than the whole cache is not kept.
   void Put(const domain::AggregateRef& ref, Value value, size_t bytes) {
     base::MutexLock lock(mutex_);
-    EraseLocked(ref);
+    EraseLocked(index_.find(ref));
     if (bytes > options_.max_bytes || options_.max_entries == 0) return;
     entries_.push_front(Entry{.ref = ref, .value = std::move(value), .bytes = bytes});
-    index_.emplace(ref, entries_.begin());
+    index_.insert(entries_.begin());
     bytes_ += bytes;
     while (entries_.size() > options_.max_entries || bytes_ > options_.max_bytes) {
-      const domain::AggregateRef oldest = entries_.back().ref;
-      EraseLocked(oldest);
+      EraseLocked(index_.find(std::prev(entries_.end())));
       ++evictions_;
     }
   }
 
   void Erase(const domain::AggregateRef& ref) {
     base::MutexLock lock(mutex_);
-    EraseLocked(ref);
+    EraseLocked(index_.find(ref));
   }
 
   // Drops the aggregate's value if `is_outdated` says so of it.
@@ -70,8 +70,8 @@ class LruCache {
   void EraseOutdated(const domain::AggregateRef& ref, Predicate is_outdated) {
     base::MutexLock lock(mutex_);
     const auto found = index_.find(ref);
-    if (found == index_.end() || !is_outdated(std::as_const(found->second->value))) return;
-    EraseLocked(ref);
+    if (found == index_.end() || !is_outdated(std::as_const((*found)->value))) return;
+    EraseLocked(found);
     ++outdated_;
   }
 
@@ -97,18 +97,35 @@ class LruCache {
     size_t bytes;
   };
 
-  void EraseLocked(const domain::AggregateRef& ref) REQUIRES(mutex_) {
-    const auto found = index_.find(ref);
+  using Entries = std::list<Entry>;
+  using Place = typename Entries::iterator;
+
+  // By the aggregate, which is kept in the entry alone.
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(const domain::AggregateRef& ref) const { return absl::Hash<domain::AggregateRef>{}(ref); }
+    size_t operator()(const Place& place) const { return (*this)(place->ref); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(const Place& a, const Place& b) const { return a->ref == b->ref; }
+    bool operator()(const Place& a, const domain::AggregateRef& b) const { return a->ref == b; }
+    bool operator()(const domain::AggregateRef& a, const Place& b) const { return a == b->ref; }
+  };
+  using Index = absl::flat_hash_set<Place, Hash, Equal>;
+
+  void EraseLocked(typename Index::iterator found) REQUIRES(mutex_) {
     if (found == index_.end()) return;
-    bytes_ -= found->second->bytes;
-    entries_.erase(found->second);
+    const Place place = *found;
+    bytes_ -= place->bytes;
     index_.erase(found);
+    entries_.erase(place);
   }
 
   const Options options_;
   mutable base::Mutex mutex_;
-  std::list<Entry> entries_ GUARDED_BY(mutex_);  // Most recently used first.
-  std::map<domain::AggregateRef, typename std::list<Entry>::iterator> index_ GUARDED_BY(mutex_);
+  Entries entries_ GUARDED_BY(mutex_);  // Most recently used first.
+  Index index_ GUARDED_BY(mutex_);
   size_t bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t hits_ GUARDED_BY(mutex_) = 0;
   uint64_t misses_ GUARDED_BY(mutex_) = 0;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cim/persistence/v1/admin.grpc.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "server/base/clock.h"
 #include "server/base/uuid.h"
@@ -104,6 +105,20 @@ std::shared_ptr<grpc::Channel> World::echo_channel() {
 void World::RestartDaemon() {
   channel_ = nullptr;
   Must(daemon().Restart());
+  AwaitIndex();
+}
+
+void World::AwaitIndex() {
+  const auto admin = cim::persistence::v1::AdminService::NewStub(channel());
+  const bool settled = testing::PollUntil(
+      [&] {
+        grpc::ClientContext context;
+        cim::persistence::v1::GetServerInfoResponse info;
+        const grpc::Status status = admin->GetServerInfo(&context, {}, &info);
+        return status.ok() && info.index().ready() && info.index().events_behind() == 0;
+      },
+      std::chrono::minutes(20));
+  if (!settled) throw std::runtime_error("the index does not catch up");
 }
 
 RawNats& World::raw(bool send_asap) {

@@ -64,7 +64,7 @@ class World {
   std::shared_ptr<grpc::Channel> channel();
   std::shared_ptr<grpc::Channel> second_channel();
   std::shared_ptr<grpc::Channel> echo_channel();
-  // With empty caches afterwards.
+  // With empty caches afterwards. Waits for its index, whose building would be measured otherwise.
   void RestartDaemon();
 
   // One connection each; see RawNats.
@@ -91,6 +91,7 @@ class World {
 
  private:
   std::unique_ptr<testing::Daemon> StartDaemon() const;
+  void AwaitIndex();
 
   const Options options_;
   std::mt19937_64 random_;
