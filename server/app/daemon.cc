@@ -88,7 +88,9 @@ void Daemon::MakeFollower() {
   // The tails begin when there is a repository, and end before it goes.
   follower_ = std::make_unique<index::Follower>(
       std::move(options), connections().back(), &executor_,
-      [this](const index::Entry& last) { repository_->NoteSave(last.ref, last.version, last.sequence); });
+      [this](const index::Entry& last, const jetstream::Message& message) {
+        repository_->NoteSave(last.ref, last.version, message);
+      });
 }
 
 std::vector<jetstream::Connection*> Daemon::connections() const {

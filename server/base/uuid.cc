@@ -18,12 +18,22 @@ int HexValue(char c) {
   return -1;
 }
 
+// Asks for those of 64 ids at once, because each call of OpenSSL is a call of the kernel.
+std::array<uint8_t, 16> RandomBytes() {
+  thread_local std::array<std::array<uint8_t, 16>, 64> pool;
+  thread_local size_t left = 0;
+  if (left == 0) {
+    // Without randomness ids would collide; there is nothing sane to go on with.
+    if (RAND_bytes(pool.front().data(), static_cast<int>(sizeof(pool))) != 1) std::abort();
+    left = pool.size();
+  }
+  return pool[--left];
+}
+
 }  // namespace
 
 std::string NewUuidV7(WallTime now) {
-  std::array<uint8_t, 16> bytes;
-  // Without randomness ids would collide; there is nothing sane to go on with.
-  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) std::abort();
+  std::array<uint8_t, 16> bytes = RandomBytes();
   const auto millis =
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count());
   for (int i = 0; i < 6; ++i) bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(millis >> (40 - 8 * i));

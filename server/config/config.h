@@ -156,7 +156,7 @@ struct Repository {
   std::size_t cache_size = 1000;  // states; 0: none
   std::uint64_t cache_bytes = 64 * kMiB;
   std::chrono::milliseconds cache_ttl = std::chrono::seconds(5);
-  std::uint64_t head_cache_bytes = 32 * kMiB;
+  std::uint64_t head_cache_bytes = 64 * kMiB;
   std::uint64_t index_cache_bytes = 16 * kMiB;  // of the local index's file
   bool enable_ipld = true;
   EventStreams event_streams = EventStreams::kPerAggregateType;

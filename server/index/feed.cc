@@ -9,8 +9,8 @@ std::optional<jetstream::TailPosition> Feed::StartOf(const std::string& stream) 
 void Feed::OnMessage(const std::string& stream, jetstream::Message message, uint64_t pending) {
   Entry entry = ToEntry(message);
   // The last event of a save that is there has all before it. (Not so of a commit of several aggregates that a power
-  // cut tore. Who is told of a save only drops what it knows of the aggregate, so that does no harm.)
-  if (entry.kind == Entry::Kind::kEvent && entry.part == entry.parts) observer_(entry);
+  // cut tore. Who is told of it sees in the message that it belongs to one.)
+  if (entry.kind == Entry::Kind::kEvent && entry.part == entry.parts) observer_(entry, message);
   indexer_->OnEntry(stream, std::move(entry), pending);
 }
 

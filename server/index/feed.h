@@ -18,8 +18,9 @@ namespace persistd::index {
 
 class Feed final : public jetstream::TailsSink {
  public:
-  // Called for the last event of each save of one aggregate that is in a stream, by whichever daemon. Must be quick.
-  using Observer = std::function<void(const Entry& last)>;
+  // Called for the last event of each save of one aggregate that is in a stream, by whichever daemon, and with the
+  // message that holds it. Must be quick.
+  using Observer = std::function<void(const Entry& last, const jetstream::Message& message)>;
 
   Feed(Indexer* indexer, Observer observer) : indexer_(indexer), observer_(std::move(observer)) {}
 

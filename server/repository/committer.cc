@@ -20,8 +20,6 @@ using std::chrono::milliseconds;
 // Fewer commits of one message than this are sent alone, side by side: the fixed cost of a batch is that of about as
 // many publishes.
 constexpr size_t kLeastWorthBatch = 6;
-// A second batch goes out before the first is answered only when it is worth its fixed cost.
-constexpr size_t kLeastSecondBatch = 64;
 // What a batch should take at most, because reads of the stream wait for it, and the size from which that makes batches
 // smaller: below it a batch takes its fixed cost, so smaller ones would take more in all.
 constexpr milliseconds kBatchTime{10};
@@ -109,10 +107,9 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
 
   bool MayLeave() REQUIRES(mutex_) {
     if (waiting_.empty()) return false;
-    if (in_flight_ > 0) {
-      const size_t worth = std::min(std::max(kLeastSecondBatch, in_flight_messages_), batch_messages_);
-      return in_flight_ < owner_.options_.max_inflight && waiting_messages_ >= worth;
-    }
+    // A second batch goes out before the first is answered only when it is full: the server takes one after the other,
+    // so what comes meanwhile had better share its fixed cost.
+    if (in_flight_ > 0) return in_flight_ < owner_.options_.max_inflight && waiting_messages_ >= batch_messages_;
     const base::SteadyTime until = waiting_.front()->since + owner_.options_.max_delay;
     if (owner_.options_.max_delay.count() == 0 || waiting_messages_ >= batch_messages_ ||
         owner_.clock_->SteadyNow() >= until) {
@@ -149,7 +146,6 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
       waiting_.pop_front();
     }
     ++in_flight_;
-    in_flight_messages_ += messages;
     return batch;
   }
 
@@ -159,48 +155,47 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
     for (const SendingPtr& sending : batch) messages += sending->unit->messages.size();
     const base::SteadyTime sent = self->owner_.clock_->SteadyNow();
     if (messages == batch.size() && messages < kLeastWorthBatch) {
-      co_await self->SendSideBySide(std::move(batch), messages);
+      co_await self->SendSideBySide(std::move(batch));
       co_return;
     }
     std::optional<PublishOutcome> outcome = co_await self->Publish(batch);
     self->Adapt(messages, self->owner_.clock_->SteadyNow() - sent);
     if (outcome->kind == Kind::kStored) {
       // What waits leaves before those who are done go on: NATS has nothing to do meanwhile.
-      self->Done(messages);
+      self->Done();
       Share(batch, *std::move(outcome));
       co_return;
     }
     co_await self->Settle(std::move(batch), *std::move(outcome));
-    self->Done(messages);
+    self->Done();
   }
 
-  base::Task<void> SendSideBySide(Batch batch, size_t messages) {
+  base::Task<void> SendSideBySide(Batch batch) {
     if (batch.size() == 1) {
       PublishOutcome outcome = co_await Publish(batch);
-      Done(messages);
+      Done();
       batch.front()->outcome.TrySet(std::move(outcome));
       co_return;
     }
     auto left = std::make_shared<std::atomic<size_t>>(batch.size());
     for (SendingPtr& sending : batch) {
-      base::Spawn(SendOneOfSeveral(shared_from_this(), std::move(sending), left, messages));
+      base::Spawn(SendOneOfSeveral(shared_from_this(), std::move(sending), left));
     }
   }
 
   static base::Task<void> SendOneOfSeveral(std::shared_ptr<Lane> self, SendingPtr sending,
-                                           std::shared_ptr<std::atomic<size_t>> left, size_t messages) {
+                                           std::shared_ptr<std::atomic<size_t>> left) {
     Batch one;
     one.push_back(sending);
     PublishOutcome outcome = co_await self->Publish(one);
-    if (left->fetch_sub(1) == 1) self->Done(messages);
+    if (left->fetch_sub(1) == 1) self->Done();
     sending->outcome.TrySet(std::move(outcome));
   }
 
-  void Done(size_t messages) {
+  void Done() {
     {
       base::MutexLock lock(mutex_);
       --in_flight_;
-      in_flight_messages_ -= messages;
     }
     base::Burst::AtEnd(shared_from_this());
     base::Burst::Now();
@@ -325,7 +320,6 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
   size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
   size_t waiting_messages_ GUARDED_BY(mutex_) = 0;
   int in_flight_ GUARDED_BY(mutex_) = 0;  // Batches, or few commits sent side by side.
-  size_t in_flight_messages_ GUARDED_BY(mutex_) = 0;
   size_t batch_messages_ GUARDED_BY(mutex_);  // How many a batch may hold now.
   bool leaving_ GUARDED_BY(mutex_) = false;   // Somebody is in RunDeferred.
   bool delayed_ GUARDED_BY(mutex_) = false;   // A timer will look again.

@@ -40,21 +40,6 @@ EventNode NodeOf(const Head& head) {
   return {.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
 }
 
-Head HeadOf(StreamPtr stream, DecodedEvent decoded, uint64_t last_sequence) {
-  Head head;
-  head.stream = std::move(stream);
-  head.version = decoded.event.version;
-  head.last_sequence = last_sequence;
-  head.sequence = decoded.event.sequence;
-  head.pointers = std::move(decoded.pointers);
-  head.commit_id = std::move(decoded.event.commit_id);
-  head.recorded_time = decoded.event.recorded_time;
-  head.cid = std::move(decoded.event.cid);
-  head.labels = std::move(decoded.labels);
-  head.deleted = decoded.event.type == domain::kDeletedType;
-  return head;
-}
-
 // The pointer of `node` that leads closest to `version` without passing it.
 jetstream::SkipPointer StepTowards(const EventNode& node, uint64_t version) {
   const std::vector<uint64_t>& back = node.pointers.back;
@@ -83,6 +68,21 @@ absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetst
 }
 
 }  // namespace
+
+Head HeadOf(StreamPtr stream, DecodedEvent last, uint64_t last_sequence) {
+  Head head;
+  head.stream = std::move(stream);
+  head.version = last.event.version;
+  head.last_sequence = last_sequence;
+  head.sequence = last.event.sequence;
+  head.pointers = std::move(last.pointers);
+  head.commit_id = std::move(last.event.commit_id);
+  head.recorded_time = last.event.recorded_time;
+  head.cid = std::move(last.event.cid);
+  head.labels = std::move(last.labels);
+  head.deleted = last.event.type == domain::kDeletedType;
+  return head;
+}
 
 base::Task<absl::StatusOr<Head>> History::ReadHead(domain::AggregateRef ref, StreamPtr stream, Absence absence,
                                                    base::SteadyTime deadline) {

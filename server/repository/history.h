@@ -32,6 +32,10 @@ struct EventNode {
 // Takes an event; false stops the reading.
 using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)>;
 
+// The head that an aggregate has when `last` is the last event of a complete save, and the message at last_sequence its
+// last one.
+Head HeadOf(jetstream::StreamPtr stream, jetstream::DecodedEvent last, uint64_t last_sequence);
+
 // Whether "no message" is taken from whoever answers, or asked of the leader, too. To accept it is right where a
 // publish follows, which checks it.
 enum class Absence { kVerify, kAccept };

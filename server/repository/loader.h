@@ -63,7 +63,7 @@ class Loader {
   void Forget(const domain::AggregateRef& ref) { loads_.Erase(ref); }
   // Some daemon has saved the aggregate, which has this version now. Drops what is older.
   void NoteSave(const domain::AggregateRef& ref, uint64_t version) {
-    loads_.EraseOutdated(ref, [version](const CachedLoad& cached) { return cached.result->info.version < version; });
+    loads_.EraseUnless(ref, [version](const CachedLoad& cached) { return cached.result->info.version >= version; });
   }
   CacheStats load_stats() const { return loads_.stats(); }
 

@@ -49,30 +49,34 @@ class LruCache {
   // bytes: what the value takes. A value larger than the whole cache is not kept.
   void Put(const domain::AggregateRef& ref, Value value, size_t bytes) {
     base::MutexLock lock(mutex_);
-    EraseLocked(index_.find(ref));
-    if (bytes > options_.max_bytes || options_.max_entries == 0) return;
-    entries_.push_front(Entry{.ref = ref, .value = std::move(value), .bytes = bytes});
-    index_.insert(entries_.begin());
-    bytes_ += bytes;
-    while (entries_.size() > options_.max_entries || bytes_ > options_.max_bytes) {
-      EraseLocked(index_.find(std::prev(entries_.end())));
-      ++evictions_;
-    }
+    PutLocked(ref, std::move(value), bytes);
+  }
+
+  // Whether it holds a value of the aggregate of which `predicate` is true. Does not count as use.
+  template <typename Predicate>
+  bool Holds(const domain::AggregateRef& ref, Predicate predicate) const {
+    base::MutexLock lock(mutex_);
+    const auto found = index_.find(ref);
+    return found != index_.end() && predicate(std::as_const((*found)->value));
+  }
+
+  // Puts the value in, unless `is_current` is true of the one that is there. That one is outdated otherwise.
+  template <typename Predicate>
+  void PutUnless(const domain::AggregateRef& ref, Value value, size_t bytes, Predicate is_current) {
+    base::MutexLock lock(mutex_);
+    if (DropUnlessLocked(ref, is_current)) PutLocked(ref, std::move(value), bytes);
+  }
+
+  // Drops the aggregate's value, unless `is_current` is true of it.
+  template <typename Predicate>
+  void EraseUnless(const domain::AggregateRef& ref, Predicate is_current) {
+    base::MutexLock lock(mutex_);
+    DropUnlessLocked(ref, is_current);
   }
 
   void Erase(const domain::AggregateRef& ref) {
     base::MutexLock lock(mutex_);
     EraseLocked(index_.find(ref));
-  }
-
-  // Drops the aggregate's value if `is_outdated` says so of it.
-  template <typename Predicate>
-  void EraseOutdated(const domain::AggregateRef& ref, Predicate is_outdated) {
-    base::MutexLock lock(mutex_);
-    const auto found = index_.find(ref);
-    if (found == index_.end() || !is_outdated(std::as_const((*found)->value))) return;
-    EraseLocked(found);
-    ++outdated_;
   }
 
   CacheStats stats() const {
@@ -120,6 +124,29 @@ class LruCache {
     bytes_ -= place->bytes;
     index_.erase(found);
     entries_.erase(place);
+  }
+
+  void PutLocked(const domain::AggregateRef& ref, Value value, size_t bytes) REQUIRES(mutex_) {
+    EraseLocked(index_.find(ref));
+    if (bytes > options_.max_bytes || options_.max_entries == 0) return;
+    entries_.push_front(Entry{.ref = ref, .value = std::move(value), .bytes = bytes});
+    index_.insert(entries_.begin());
+    bytes_ += bytes;
+    while (entries_.size() > options_.max_entries || bytes_ > options_.max_bytes) {
+      EraseLocked(index_.find(std::prev(entries_.end())));
+      ++evictions_;
+    }
+  }
+
+  // False: the value that is there is current.
+  template <typename Predicate>
+  bool DropUnlessLocked(const domain::AggregateRef& ref, Predicate is_current) REQUIRES(mutex_) {
+    const auto found = index_.find(ref);
+    if (found == index_.end()) return true;
+    if (is_current(std::as_const((*found)->value))) return false;
+    EraseLocked(found);
+    ++outdated_;
+    return true;
   }
 
   const Options options_;

@@ -170,7 +170,7 @@ using EventSink = std::function<base::Task<bool>(Event event)>;
 
 struct RepositoryOptions {
   StorageOptions storage;
-  size_t head_cache_bytes = 32u << 20;
+  size_t head_cache_bytes = 64u << 20;
   size_t state_cache_entries = 1000;
   size_t state_cache_bytes = 64u << 20;
   std::chrono::milliseconds cache_ttl{5000};
@@ -213,9 +213,10 @@ class Repository {
   virtual base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
                                                   base::SteadyTime deadline) = 0;
 
-  // To be called for each save of an aggregate that some daemon, or this one, stored: its last event, and where that
-  // is. Keeps the caches from holding what is outdated. Quick.
-  virtual void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) = 0;
+  // To be called for each save of an aggregate that some daemon, or this one, stored. last: the message of its last
+  // event, with that version; no body is needed. Drops what is outdated from the caches, and remembers the head of what
+  // others save now. Quick.
+  virtual void NoteSave(const domain::AggregateRef& ref, uint64_t version, const jetstream::Message& last) = 0;
 
   // The types and their streams; lives as long as this. nullptr in a repository without streams of its own.
   virtual Types* types() { return nullptr; }

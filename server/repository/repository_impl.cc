@@ -71,8 +71,8 @@ class RepositoryImpl final : public Repository {
     return snapshotter_.Delete(std::move(ref), version, deadline);
   }
 
-  void NoteSave(const domain::AggregateRef& ref, uint64_t version, uint64_t sequence) override {
-    saver_.NoteSave(ref, sequence);
+  void NoteSave(const domain::AggregateRef& ref, uint64_t version, const jetstream::Message& last) override {
+    saver_.NoteSave(ref, last);
     loader_.NoteSave(ref, version);
   }
 

@@ -22,6 +22,8 @@ using jetstream::StreamPtr;
 
 // nats-server refuses headers over 64 KiB; it and the publisher add some of their own.
 constexpr size_t kMaxHeaderBytes = 60 * 1024;
+// The heads of what others save are remembered while the saves are as recent as this.
+constexpr std::chrono::minutes kRecent{10};
 
 bool MetByNothing(const Expectation& expectation, bool tombstone) {
   return expectation.kind == Expectation::Kind::kExact ? expectation.version == 0
@@ -36,14 +38,6 @@ std::optional<uint64_t> ExpectedVersion(const Expectation& expectation) {
 bool PromisesNotStored(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) || absl::IsFailedPrecondition(status) ||
          domain::HasReason(status, cim::persistence::v1::ERROR_REASON_INVALID_FIELD);
-}
-
-size_t HeadBytes(const Head& head) {
-  size_t bytes = 400 + head.commit_id.size() + head.torn_commit_id.size() + head.cid.size() +
-                 head.pointers.back.size() * sizeof(uint64_t);
-  for (const std::string& tag : head.labels.tags) bytes += tag.size() + 32;
-  for (const auto& [key, value] : head.labels.metadata) bytes += key.size() + value.size() + 96;
-  return bytes;
 }
 
 // Batch places become sequences once the batch's first sequence is known.
@@ -673,14 +667,49 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
   return commits;
 }
 
-void Saver::NoteSave(const domain::AggregateRef& ref, uint64_t sequence) {
+void Saver::NoteSave(const domain::AggregateRef& ref, const jetstream::Message& last) {
   // While a save of this daemon is under way, the event may be its own, and that save sets the head itself.
   if (locks_.IsHeld(ref)) return;
-  heads_.EraseOutdated(ref, [sequence](const KnownHead& known) { return known.head.last_sequence < sequence; });
+  const auto is_current = [sequence = last.sequence](const KnownHead& known) {
+    return known.head.last_sequence >= sequence;
+  };
+  if (heads_.Holds(ref, is_current)) return;
+  std::optional<KnownHead> known = HeadFromMessage(ref, last);
+  if (known.has_value()) {
+    const size_t bytes = BytesOf(ref, *known);
+    heads_.PutUnless(ref, *std::move(known), bytes, is_current);
+  } else {
+    heads_.EraseUnless(ref, is_current);
+  }
+}
+
+std::optional<Saver::KnownHead> Saver::HeadFromMessage(const domain::AggregateRef& ref,
+                                                       const jetstream::Message& last) const {
+  // An index that is built anew reads all that there ever was.
+  if (last.time + kRecent < clock_->WallNow()) return std::nullopt;
+  StreamPtr stream = storage_->KnownEvents(ref);
+  if (stream == nullptr) return std::nullopt;
+  absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(last);
+  if (!decoded.ok() || !decoded->event.ends_commit()) return std::nullopt;
+  // Of a commit of several aggregates only the end tells that all of it is there.
+  if (decoded->event.group_place < decoded->event.group_size) return std::nullopt;
+  return KnownHead{.head = HeadOf(std::move(stream), *std::move(decoded), last.sequence), .window = nullptr};
+}
+
+size_t Saver::BytesOf(const domain::AggregateRef& ref, const KnownHead& known) {
+  constexpr size_t kOverhead = 120;  // Of the cache's entry, and of allocations.
+  const Head& head = known.head;
+  size_t bytes = sizeof(ref) + sizeof(known) + kOverhead + ref.entity_id.size() + head.commit_id.size() +
+                 head.torn_commit_id.size() + head.cid.size() + head.pointers.back.size() * sizeof(uint64_t) +
+                 head.pointers.skip.size() * sizeof(jetstream::SkipPointer);
+  for (const std::string& tag : head.labels.tags) bytes += tag.size() + sizeof(tag);
+  for (const auto& [key, value] : head.labels.metadata) bytes += key.size() + value.size() + kOverhead;
+  if (known.window != nullptr) bytes += known.window->bytes();
+  return bytes;
 }
 
 void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {
-  const size_t bytes = HeadBytes(known.head) + (known.window == nullptr ? 0 : known.window->bytes());
+  const size_t bytes = BytesOf(ref, known);
   heads_.Put(ref, std::move(known), bytes);
 }
 

@@ -49,8 +49,9 @@ class Saver {
   // In the order of the command. VERSION_CONFLICT names everything that is not as expected.
   base::Task<absl::StatusOr<std::vector<Commit>>> SaveAll(SaveAllCommand command, base::SteadyTime deadline);
 
-  // Some daemon has saved the aggregate: the event at `sequence` is there. Drops a head that is older.
-  void NoteSave(const domain::AggregateRef& ref, uint64_t sequence);
+  // Some daemon has saved the aggregate: the message of the save's last event, perhaps without its body. Drops a head
+  // that is older, and remembers the new one when the save is recent.
+  void NoteSave(const domain::AggregateRef& ref, const jetstream::Message& last);
   CacheStats head_stats() const { return heads_.stats(); }
 
  private:
@@ -139,6 +140,10 @@ class Saver {
   // Not OK when the stream is not the one any more that the attempt began with.
   base::Task<absl::Status> CheckStream(const Attempt& attempt, bool forget);
   std::vector<Commit> Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence);
+  // The head after a save of another daemon, if its last message tells.
+  std::optional<KnownHead> HeadFromMessage(const domain::AggregateRef& ref, const jetstream::Message& last) const;
+  // About what it takes in the cache.
+  static size_t BytesOf(const domain::AggregateRef& ref, const KnownHead& known);
   void Remember(const domain::AggregateRef& ref, KnownHead known);
 
   Storage* const storage_;

@@ -171,14 +171,16 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::Find(domain::AggregateRef ref, St
   co_return found;
 }
 
+void Storage::NoteEvents(const domain::AggregateRef& ref, const jetstream::Stream& stream) {
+  base::MutexLock lock(mutex_);
+  StreamNames& names = names_[ref.context][ref.aggregate];
+  if (names.events.empty()) names = {.events = stream.name, .states = Spec(ref, StreamKind::kState).name};
+}
+
 base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef ref, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr events, co_await Find(ref, StreamKind::kEvents, deadline));
   if (events != nullptr) {
-    base::MutexLock lock(mutex_);
-    StreamNames& names = names_[ref.context][ref.aggregate];
-    if (names.events.empty()) {
-      names = {.events = events->name, .states = Spec(ref, StreamKind::kState).name};
-    }
+    NoteEvents(ref, *events);
     co_return events;
   }
   const jetstream::StreamSpec state_spec = Spec(ref, StreamKind::kState);
@@ -223,7 +225,9 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::Create(domain::AggregateRef ref, 
   }
   if (!found.ok() || *found != nullptr) co_return found;
   CO_RETURN_IF_ERROR((co_await LearnOf(type, deadline)).status());
-  co_return co_await streams_.FindOrCreate(Spec(ref, kind), deadline);
+  CO_ASSIGN_OR_RETURN(StreamPtr created, co_await streams_.FindOrCreate(Spec(ref, kind), deadline));
+  if (kind == StreamKind::kEvents) NoteEvents(ref, *created);
+  co_return created;
 }
 
 }  // namespace persistd::repository

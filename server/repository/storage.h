@@ -120,6 +120,8 @@ class Storage {
     std::string states;
   };
   jetstream::StreamPtr Known(const domain::AggregateRef& ref, std::string StreamNames::*name) const;
+  // Remembers which streams the type has.
+  void NoteEvents(const domain::AggregateRef& ref, const jetstream::Stream& stream);
 
   const StorageOptions options_;
   const Connections connections_;

@@ -177,6 +177,7 @@ EntityPool& World::items() {
     writer.Add(EventMessage(ref, 1, {}, base::NewUuidV7(base::Clock::System().WallNow())));
   }
   writer.Finish();
+  AwaitIndex();
   items_ = std::make_unique<EntityPool>(options_.entities);
   return *items_;
 }

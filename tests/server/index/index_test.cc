@@ -45,7 +45,8 @@ class Daemon {
     Follower::Options options;
     options.path = dir.File("index.db");
     options.tails = {.event_stream_name = "CIM-EVENTS", .look_every = 100ms, .heartbeat = 300ms};
-    follower_ = std::make_unique<Follower>(std::move(options), &connection_, &executor_, [](const Entry&) {});
+    follower_ = std::make_unique<Follower>(std::move(options), &connection_, &executor_,
+                                           [](const Entry&, const jetstream::Message&) {});
     Must(follower_->Open());
     follower_->Start();
   }
@@ -410,7 +411,9 @@ TEST_CASE("What another daemon saves drops what a cache holds of it, and own sav
   options.path = dir.File("index.db");
   options.tails = {.event_stream_name = "CIM-EVENTS", .look_every = 100ms, .heartbeat = 300ms};
   Follower follower(options, &connection, &executor,
-                    [&here](const Entry& last) { here.repository().NoteSave(last.ref, last.version, last.sequence); });
+                    [&here](const Entry& last, const jetstream::Message& message) {
+                      here.repository().NoteSave(last.ref, last.version, message);
+                    });
   Must(follower.Open());
   follower.Start();
   const auto wait = [&follower](const domain::Position& position) {
@@ -429,16 +432,23 @@ TEST_CASE("What another daemon saves drops what a cache holds of it, and own sav
   CHECK(caches()["loads"].entries == 1);
 
   wait(Save(there, Command(Order("a"), 1, 2)));
-  CHECK(caches()["heads"].entries == 1);
+  CHECK(caches()["heads"].entries == 2);
   CHECK(caches()["heads"].outdated == 1);
   CHECK(caches()["loads"].entries == 0);
   CHECK(caches()["loads"].outdated == 1);
   CHECK(Must(here.Load(Order("a"), repository::Consistency::kCached)).info.version == 3);
-  // The next save reads the head once, and meets no conflict.
-  CHECK(Must(here.Save(Command(Order("a"), 3))).info.version == 4);
+  // The next save knows the head that the other daemon made, and goes on from it.
   const uint64_t hits = caches()["heads"].hits;
-  CHECK(Must(here.Save(Command(Order("a"), 4))).info.version == 5);
+  CHECK(Must(here.Save(Command(Order("a"), 3))).info.version == 4);
   CHECK(caches()["heads"].hits == hits + 1);
+  // Also that of an aggregate that this daemon never met.
+  wait(Save(there, Command(Order("c"), 0, 2)));
+  CHECK(caches()["heads"].entries == 3);
+  CHECK(Must(here.Save(Command(Order("c"), 2))).info.version == 3);
+  CHECK(caches()["heads"].hits == hits + 2);
+  repository::HistoryQuery all;
+  all.ref = Order("c");
+  CHECK(Must(here.History(all)).size() == 3);
 
   follower.Stop();
   connection.Stop();

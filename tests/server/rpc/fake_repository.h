@@ -67,7 +67,7 @@ class FakeRepository final : public repository::Repository {
     co_return co_await on_history(std::move(query), std::move(sink));
   }
 
-  void NoteSave(const domain::AggregateRef&, uint64_t, uint64_t) override {}
+  void NoteSave(const domain::AggregateRef&, uint64_t, const jetstream::Message&) override {}
   std::vector<jetstream::StreamPtr> streams() const override { return {}; }
   repository::RepositoryStats stats() const override { return {}; }
 
