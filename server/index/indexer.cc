@@ -20,7 +20,7 @@ constexpr std::chrono::milliseconds kLongestTransaction{1000};
 constexpr uint64_t kLargestTransaction = 16'384;
 constexpr std::chrono::seconds kRecoveryWait{1};
 // Saves and loads go first where the processors do not suffice for all: the index may lag, it catches up.
-constexpr int kNiceness = 19;
+constexpr int kNiceness = 10;
 
 base::SteadyTime Now() { return base::Clock::System().SteadyNow(); }
 

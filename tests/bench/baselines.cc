@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "server/domain/subject.h"
 #include "tests/bench/grpc_calls.h"
@@ -38,6 +39,38 @@ class DirectGets final : public Workload {
  private:
   RawNats* const raw_;
   const uint64_t entities_;
+  std::mt19937_64 random_;
+  jetstream::OutgoingMessage request_;
+};
+
+// Adjacent events by DIRECT.GET of a range, asked for as persistd asks.
+class DirectRanges final : public Workload {
+ public:
+  static constexpr uint32_t kMessages = 256;
+
+  DirectRanges(World* world, RawNats* raw)
+      : raw_(raw), starts_(world->items().size() - kMessages), random_(world->random()()) {
+    request_.subject = absl::StrCat("$JS.API.DIRECT.GET.", EventStream("item"));
+  }
+
+  bool Start(uint32_t slot) override {
+    request_.data = absl::StrCat("{\"seq\":", 1 + random_() % starts_, ",\"batch\":", kMessages, "}");
+    raw_->Send(request_, slot);
+    return true;
+  }
+
+  Done Wait() override {
+    // Those of several ranges do not mix: the server sends one after the other.
+    for (uint32_t messages = 0;; ++messages) {
+      const RawNats::Answer answer = raw_->Next();
+      if (!answer.status_only) continue;
+      return {.slot = answer.token, .failure = messages == kMessages ? "" : "a range of another length"};
+    }
+  }
+
+ private:
+  RawNats* const raw_;
+  const uint64_t starts_;
   std::mt19937_64 random_;
   jetstream::OutgoingMessage request_;
 };
@@ -116,6 +149,29 @@ void AddBaselines(Registry& registry) {
                        LoopOptions options = Options(run, 40, world.processes_with_nats());
                        options.events_per_operation = 3;
                        return RunClosedLoop(batches, options);
+                     }});
+  // What the server itself can do: nothing that gathers saves in batches, or reads ranges, can be faster.
+  for (const int events : {64, 192}) {
+    registry.Add(Probe{.name = absl::StrCat("raw.batch", events, ".1"),
+                       .what = absl::StrCat("nats.c, atomic batches of ", events, " messages, one after the other"),
+                       .run = [events](World& world, const RunOptions& run) {
+                         RawBatches batches(&world, &world.raw(true), events);
+                         LoopOptions options = Options(run, 1, world.processes_with_nats());
+                         options.events_per_operation = events;
+                         Measurement measured = RunClosedLoop(batches, options);
+                         measured.note = absl::StrFormat("%.0f events/s", measured.events_rate());
+                         return measured;
+                       }});
+  }
+  registry.Add(Probe{.name = "raw.range",
+                     .what = absl::StrCat("nats.c direct gets of ", DirectRanges::kMessages, " events, 2 in flight"),
+                     .run = [](World& world, const RunOptions& run) {
+                       DirectRanges ranges(&world, &world.raw(true));
+                       LoopOptions options = Options(run, 2, world.processes_with_nats());
+                       options.events_per_operation = DirectRanges::kMessages;
+                       Measurement measured = RunClosedLoop(ranges, options);
+                       measured.note = absl::StrFormat("%.0f events/s", measured.events_rate());
+                       return measured;
                      }});
 }
 
