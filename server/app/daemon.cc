@@ -27,8 +27,9 @@ constexpr int kDurableReplicas = 3;
 constexpr std::chrono::seconds kLockPatience{2};
 
 constexpr const char* kFeatures[] = {
-    "save",     "load",        "history",    "get_at_version", "get_metadata",    "idempotent_save",
-    "save_all", "save_stream", "batch_load", "delete",         "aggregate_types", "list_aggregates"};
+    "save",        "load",       "history", "get_at_version",  "get_metadata",    "idempotent_save", "save_all",
+    "save_stream", "batch_load", "delete",  "aggregate_types", "list_aggregates", "snapshots",       "large_states",
+    "retention"};
 
 }  // namespace
 
@@ -298,6 +299,15 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     info.add_warnings(absl::StrCat("stream ", stream.name(),
                                    " holds messages that persistd did not write (met: ", stream.foreign_messages(),
                                    "); the log names them. Allow nobody else to publish there"));
+  }
+  const repository::SnapshotStats snapshots = repository_->stats().snapshots;
+  if (snapshots.damaged > 0) {
+    info.add_warnings(absl::StrCat("snapshots that are damaged or missing were met (", snapshots.damaged,
+                                   "); the log names them. Loads do without them"));
+  }
+  if (snapshots.dropped > 0) {
+    info.add_warnings(absl::StrCat("more snapshots were due than can be taken: ", snapshots.dropped,
+                                   " were not. Make the policies in repository.aggregates rarer"));
   }
   for (std::string& warning : StreamWarnings(repository_->types()->report(), config_.limits.max_subjects_warning)) {
     info.add_warnings(std::move(warning));

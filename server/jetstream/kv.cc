@@ -6,12 +6,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/jetstream/api.h"
+#include "server/jetstream/kv_bucket.h"
 #include "server/jetstream/publisher.h"
 
 namespace persistd::jetstream {
@@ -19,7 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxKeyBytes = 1024;
 constexpr size_t kListWindow = 32;  // Gets under way at once.
 constexpr std::chrono::milliseconds kMissingFor{1000};
 constexpr std::chrono::milliseconds kFirstWait{5};
@@ -27,38 +25,6 @@ constexpr std::chrono::milliseconds kLongestWait{250};
 constexpr std::chrono::milliseconds kFirstAttempt{2000};
 constexpr absl::string_view kOperation = "KV-Operation";
 constexpr absl::string_view kMarkerReason = "Nats-Marker-Reason";  // The server's own tombstones.
-
-bool Unlimited(const json& config, const char* name) {
-  const auto found = config.find(name);
-  return found == config.end() || !found->is_number() || found->get<int64_t>() <= 0;
-}
-
-bool HasItems(const json& config, const char* name) {
-  const auto found = config.find(name);
-  return found != config.end() && !found->is_null() && !found->empty();
-}
-
-json CreateRequest(const KvOptions& options, const std::string& stream, const std::string& subjects) {
-  json config = {
-      {"name", stream},
-      {"description", options.description},
-      {"subjects", json::array({subjects})},
-      {"retention", "limits"},
-      {"storage", options.storage},
-      {"discard", "new"},
-      {"num_replicas", options.replicas},
-      {"compression", options.compression},
-      {"max_msgs_per_subject", options.history},
-      {"max_bytes", options.max_bytes > 0 ? static_cast<int64_t>(options.max_bytes) : int64_t{-1}},
-      {"max_age", std::chrono::nanoseconds(options.ttl).count()},
-      {"allow_rollup_hdrs", true},
-      {"deny_delete", true},
-      {"allow_direct", true},
-      {"allow_atomic", true},
-      {"allow_msg_ttl", true},
-  };
-  return config;
-}
 
 absl::Status CreateError(const ApiError& error, absl::string_view what) {
   const std::string text = absl::StrCat(what, ": ", error.ToString());
@@ -95,50 +61,9 @@ PublishOutcome NoAnswer(const absl::Status& status) {
 
 }  // namespace
 
-bool IsKvKey(absl::string_view key) {
-  if (key.empty() || key.size() > kMaxKeyBytes || absl::StartsWith(key, "_kv")) return false;
-  for (const absl::string_view token : absl::StrSplit(key, '.')) {
-    if (token.empty()) return false;
-    for (const char c : token) {
-      const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-      const bool other = (c >= '0' && c <= '9') || c == '_' || c == '=' || c == '/' || c == '-';
-      if (!letter && !other) return false;
-    }
-  }
-  return true;
-}
-
-std::string BucketUnsuitableBecause(const json& config, const KvOptions& options) {
-  std::vector<std::string> wrong;
-  const auto demand = [&wrong](bool ok, absl::string_view text) {
-    if (!ok) wrong.emplace_back(text);
-  };
-  const std::string subjects = absl::StrCat("$KV.", options.bucket, ".>");
-  demand(config.contains("subjects") && config["subjects"] == json::array({subjects}),
-         absl::StrCat("subjects must be ", subjects));
-  demand(StringField(config, "retention") == "limits", "retention must be limits");
-  demand(StringField(config, "storage") == "file" || options.storage == "memory", "storage must be file");
-  demand(StringField(config, "discard") == "new", "discard must be new, or values would vanish");
-  const uint64_t history = UnsignedField(config, "max_msgs_per_subject");
-  demand(history >= 1 && history <= 64, "max_msgs_per_subject must be 1 to 64");
-  demand(options.ttl.count() > 0 || Unlimited(config, "max_age"), "max_age must be unset, or values would vanish");
-  demand(BoolField(config, "allow_rollup_hdrs"), "allow_rollup_hdrs must be on");
-  demand(BoolField(config, "allow_direct"), "allow_direct must be on");
-  demand(!BoolField(config, "deny_purge"), "deny_purge must be off");
-  demand(!BoolField(config, "discard_new_per_subject"),
-         "discard_new_per_subject must be off, or no value would change");
-  demand(!BoolField(config, "sealed"), "it must not be sealed");
-  demand(!BoolField(config, "no_ack"), "no_ack must be off, or no write would be answered");
-  demand(!BoolField(config, "allow_msg_counter"), "it must not hold counters");
-  demand(StringField(config, "persist_mode") != "async", "persist_mode must not be async");
-  demand(!HasItems(config, "mirror") && !HasItems(config, "sources"), "it must be neither a mirror nor have sources");
-  demand(!HasItems(config, "subject_transform"), "it must not transform subjects");
-  return absl::StrJoin(wrong, "; ");
-}
-
 Kv::Kv(KvOptions options, Connection* writes, Connection* reads, base::Executor* executor)
     : options_(std::move(options)),
-      stream_(absl::StrCat("KV_", options_.bucket)),
+      stream_(StreamOfBucket(options_.bucket)),
       subject_prefix_(absl::StrCat("$KV.", options_.bucket, ".")),
       writes_(writes),
       reads_(reads),
@@ -219,7 +144,7 @@ base::Task<absl::Status> Kv::Ensure(base::SteadyTime deadline) {
 base::Task<absl::Status> Kv::MakeBucket(base::SteadyTime deadline) {
   const std::string what = absl::StrCat("creating bucket ", options_.bucket);
   const uint64_t connection = writes_->connects();
-  std::string body = CreateRequest(options_, stream_, absl::StrCat(subject_prefix_, ">")).dump();
+  std::string body = BucketConfig(options_).dump();
   absl::StatusOr<ApiAnswer> answer =
       co_await CallApi(*writes_, absl::StrCat("$JS.API.STREAM.CREATE.", stream_), std::move(body), deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), what);
