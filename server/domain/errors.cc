@@ -165,7 +165,7 @@ absl::Status TypeNotDeclared(const AggregateRef& ref) {
   return Make(absl::StatusCode::kFailedPrecondition,
               absl::StrCat("aggregate type ", ref.context, "/", ref.aggregate,
                            " is not declared and repository.auto_create is false; declare it in "
-                           "repository.aggregates"),
+                           "repository.aggregates, or create it with CreateAggregateType"),
               detail);
 }
 

@@ -70,7 +70,7 @@ std::vector<Case> Cases() {
        "must find who publishes there, stop it, and restore the stream from a backup made before. Reads go on"},
       {TypeNotDeclared(kRef), StatusCode::kFailedPrecondition, pb::ERROR_REASON_TYPE_NOT_DECLARED, false,
        "aggregate type sales/order is not declared and repository.auto_create is false; declare it in "
-       "repository.aggregates"},
+       "repository.aggregates, or create it with CreateAggregateType"},
       {StorageUnsuitable("stream S must be of storage file"), StatusCode::kFailedPrecondition,
        pb::ERROR_REASON_STORAGE_UNSUITABLE, false, "stream S must be of storage file"},
       {NatsUnavailable("not connected"), StatusCode::kUnavailable, pb::ERROR_REASON_NATS_UNAVAILABLE, true,
