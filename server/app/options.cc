@@ -91,7 +91,6 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   options.state_cache_entries = from.cache_size;
   options.state_cache_bytes = from.cache_bytes;
   options.cache_ttl = from.cache_ttl;
-  options.truncation_age = from.truncation_age;
   options.max_load_bytes = config.limits.max_load_size;
   options.snapshot_bucket = BucketOf(from.snapshot_bucket, from.kv.snapshots, from.stream, "snapshots of persistd");
   options.block_bucket =
@@ -109,9 +108,6 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   storage.defaults = DefaultsOf(from.stream);
   for (const config::AggregateType& type : from.aggregates) {
     storage.types[{type.context, type.aggregate}] = SettingsOf(type);
-    if (type.retention == config::Retention::kTruncateBeforeSnapshot) {
-      storage.truncating.insert({type.context, type.aggregate});
-    }
     if (!type.snapshots.has_value()) continue;
     options.snapshot_policies[{type.context, type.aggregate}] = {.every_events = type.snapshots->every_events,
                                                                  .max_age = type.snapshots->max_age,

@@ -37,8 +37,7 @@ absl::Status CheckPath(absl::string_view text) {
 
 std::vector<std::string> Names() {
   return {"context",   "aggregate", "replicas",  "compression",          "storage",  "placement",
-          "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots",
-          "retention"};
+          "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots"};
 }
 
 // Says where inside an entry something is wrong ("" is the entry itself), and what and what is allowed.
@@ -129,10 +128,6 @@ void ReadEntry(const YamlNode& entry, AggregateType& type, const Refuse& refuse)
     std::string problem = ReadSnapshotPolicy(entry, policy);
     if (!problem.empty()) return refuse(entry.line, "", std::move(problem));
     type.snapshots = std::move(policy);
-  } else if (entry.key == "retention") {
-    std::optional<Retention> retention;
-    StoreChoice(entry, kRetentions, retention, refuse);
-    type.retention = retention.value_or(type.retention);
   } else {
     const std::optional<std::string> meant = ClosestTo(entry.key, Names());
     refuse(entry.line, "",
@@ -164,10 +159,6 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
   }
   for (const absl::string_view name : {"context", "aggregate"}) {
     if (!first_lines.contains(name)) refuse(node.line, "", absl::StrCat("has no ", name));
-  }
-  if (type.retention == Retention::kTruncateBeforeSnapshot && !type.snapshots) {
-    refuse(node.line, ".retention", "truncate_before_snapshot without snapshots, so nothing would be removed; allowed: "
-                                    "with snapshots");
   }
   if (!type.fold.empty() && !type.fold_file.empty()) refuse(node.line, "", "has both fold and fold_file");
   return good;
@@ -259,9 +250,6 @@ std::vector<std::string> ShowAggregates(const std::vector<AggregateType>& aggreg
     if (!type.fold_file.empty()) absl::StrAppend(&item, ", fold_file: ", Escaped(type.fold_file));
     if (type.state_schema_version) absl::StrAppend(&item, ", state_schema_version: ", *type.state_schema_version);
     if (type.snapshots) absl::StrAppend(&item, ", snapshots: ", ShowSnapshotPolicy(*type.snapshots));
-    if (type.retention != Retention::kKeepAll) {
-      absl::StrAppend(&item, ", retention: ", NameOf(type.retention, std::span<const Choice<Retention>>(kRetentions)));
-    }
     shown.push_back(item + "}");
   }
   return shown;

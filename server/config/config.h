@@ -110,9 +110,6 @@ struct SnapshotPolicy {
 };
 
 // A declared aggregate type; what it does not say itself, repository.stream says. Its streams follow what it says.
-// What becomes of events that a snapshot covers.
-enum class Retention { kKeepAll, kTruncateBeforeSnapshot };
-
 struct AggregateType {
   std::string context;
   std::string aggregate;
@@ -125,7 +122,6 @@ struct AggregateType {
   std::string fold_file{};  // the path of one
   std::optional<std::uint32_t> state_schema_version{};
   std::optional<SnapshotPolicy> snapshots{};
-  Retention retention = Retention::kKeepAll;
 
   bool operator==(const AggregateType&) const = default;
 };
@@ -160,7 +156,6 @@ struct Repository {
   std::size_t cache_size = 1000;  // states; 0: none
   std::uint64_t cache_bytes = 64 * kMiB;
   std::chrono::milliseconds cache_ttl = std::chrono::seconds(5);
-  std::chrono::milliseconds truncation_age = std::chrono::minutes(10);  // with Retention::kTruncateBeforeSnapshot
   std::uint64_t head_cache_bytes = 64 * kMiB;
   std::uint64_t index_cache_bytes = 16 * kMiB;  // of the local index's file
   bool enable_ipld = true;

@@ -256,7 +256,6 @@ std::vector<Key> RepositoryKeys() {
       Number("repository.cache_size", repository(&Repository::cache_size), 0, 10'000'000),
       Size("repository.cache_bytes", repository(&Repository::cache_bytes), kMiB, kTiB),
       Duration("repository.cache_ttl", repository(&Repository::cache_ttl), 0s, 1h),
-      Duration("repository.truncation_age", repository(&Repository::truncation_age), 0s, 8760h),
       Size("repository.head_cache_bytes", repository(&Repository::head_cache_bytes), kMiB, kTiB),
       Size("repository.index_cache_bytes", repository(&Repository::index_cache_bytes), kMiB, kTiB),
       Flag("repository.enable_ipld", repository(&Repository::enable_ipld)),

@@ -37,7 +37,6 @@ class Rules {
     CheckReplicas();
     CheckPlacement();
     CheckOverrides();
-    CheckRetention();
     CheckSizes();
   }
 
@@ -247,44 +246,11 @@ class Rules {
     if (repository.event_streams == EventStreams::kPerAggregateType) return;
     for (std::size_t i = 0; i < repository.aggregates.size(); ++i) {
       const AggregateType& type = repository.aggregates[i];
-      const bool truncates = type.retention != Retention::kKeepAll;
-      if (!type.replicas && !type.compression && !type.storage && !type.placement && !type.max_bytes && !truncates) {
-        continue;
-      }
+      if (!type.replicas && !type.compression && !type.storage && !type.placement && !type.max_bytes) continue;
       Refuse("repository.aggregates",
              "has stream settings of its own, but shares a stream with other types; allowed: only with "
              "repository.event_streams: per_aggregate_type",
              absl::StrCat("[", i, "]"));
-    }
-  }
-
-  // Where events are removed, snapshots must last as long as the events would have.
-  void CheckRetention() {
-    const Repository& repository = config_.repository;
-    const KvBuckets& kv = repository.kv;
-    if (!AllRead({"repository.aggregates", "repository.stream.replicas", "repository.kv.cim-snapshots.replicas",
-                  "repository.kv.cim-snapshots.ttl", "repository.kv.cim-blocks.replicas", "repository.kv.cim-blocks.ttl"})) {
-      return;
-    }
-    for (std::size_t i = 0; i < repository.aggregates.size(); ++i) {
-      const AggregateType& type = repository.aggregates[i];
-      if (type.retention == Retention::kKeepAll) continue;
-      const std::string element = absl::StrCat("[", i, "].retention");
-      const int replicas = type.replicas.value_or(repository.stream.replicas);
-      for (const auto& [path, bucket] : {std::pair("repository.kv.cim-snapshots", &kv.snapshots),
-                                         std::pair("repository.kv.cim-blocks", &kv.blocks)}) {
-        const int copies = bucket->replicas == 0 ? repository.stream.replicas : bucket->replicas;
-        if (copies < replicas) {
-          Refuse("repository.aggregates",
-                 absl::StrCat("removes events that ", replicas, " servers keep, for snapshots of which ", path,
-                              ".replicas keeps ", copies, "; allowed: at least as many"),
-                 element);
-        }
-        if (bucket->ttl.count() != 0) {
-          Refuse("repository.aggregates",
-                 absl::StrCat("removes events for snapshots that vanish; allowed: with ", path, ".ttl 0s"), element);
-        }
-      }
     }
   }
 

@@ -42,9 +42,6 @@ inline constexpr Choice<Storage> kStorages[] = {{"file", Storage::kFile}};
 inline constexpr Choice<Storage> kTypeStorages[] = {{"file", Storage::kFile}, {"memory", Storage::kMemory}};
 inline constexpr Choice<Compression> kCompressions[] = {{"none", Compression::kNone}, {"s2", Compression::kS2}};
 
-inline constexpr Choice<Retention> kRetentions[] = {
-    {"keep_all", Retention::kKeepAll}, {"truncate_before_snapshot", Retention::kTruncateBeforeSnapshot}};
-
 template <typename T>
 absl::StatusOr<T> ReadChoice(const YamlNode& node, std::span<const Choice<T>> choices) {
   const absl::StatusOr<std::string> text = ReadText(node);

@@ -258,25 +258,6 @@ absl::Status NoState(const AggregateRef& ref, uint64_t version) {
               detail);
 }
 
-absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first) {
-  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_HISTORY_REMOVED);
-  SetRef(ref, detail);
-  return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("the events of aggregate ", Name(ref), " before version ", first,
-                           " were removed after a snapshot, as the retention of its type says"),
-              detail);
-}
-
-absl::Status SnapshotNeeded(const AggregateRef& ref, uint64_t version, uint64_t first) {
-  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_HISTORY_REMOVED);
-  SetRef(ref, detail);
-  return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("the snapshot of aggregate ", Name(ref), " at version ", version,
-                           " is all that is left of its events before version ", first,
-                           ", which were removed; create a later snapshot first"),
-              detail);
-}
-
 absl::Status TransformFailed(const AggregateRef& ref, absl::string_view what) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_TRANSFORM_FAILED);
   SetRef(ref, detail);

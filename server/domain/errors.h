@@ -45,11 +45,6 @@ absl::Status ChecksFailed(const std::vector<FailedCheck>& failed);
 // actual: the version of its tombstone.
 absl::Status AggregateDeleted(const AggregateRef& ref, uint64_t actual);
 
-// first: the first version whose event is kept.
-absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first);
-// The snapshot is all that is left of the events before `first`.
-absl::Status SnapshotNeeded(const AggregateRef& ref, uint64_t version, uint64_t first);
-
 struct LimitExceeded {
   std::string name;  // The field or resource.
   uint64_t limit = 0;

@@ -70,7 +70,7 @@ json NewStreamConfig(const StreamSpec& spec) {
   if (placement != Placement{}) config["placement"] = ToJson(placement);
   if (spec.kind == StreamKind::kEvents) {
     config["deny_delete"] = true;
-    config["deny_purge"] = !spec.truncates;
+    config["deny_purge"] = true;
   } else {
     config["max_msgs_per_subject"] = 1;
   }
@@ -102,13 +102,7 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
   if (spec.kind == StreamKind::kEvents) {
     demand(Unlimited(config, "max_msgs_per_subject"), "max_msgs_per_subject must be unset");
     demand(BoolField(config, "deny_delete"), "deny_delete must be on");
-    if (spec.truncates) {
-      demand(!BoolField(config, "deny_purge"),
-             "deny_purge must be off, or nothing could be removed as the type's retention says; JetStream cannot turn it "
-             "off (take retention out of repository.aggregates, or copy the data into a new stream)");
-    } else {
-      demand(BoolField(config, "deny_purge"), "deny_purge must be on");
-    }
+    demand(BoolField(config, "deny_purge"), "deny_purge must be on");
   } else {
     demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
     demand(!BoolField(config, "deny_delete"), "deny_delete must be off, or states of older schema versions would stay");

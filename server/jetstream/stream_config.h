@@ -39,7 +39,6 @@ struct StreamSpec {
   std::string subjects;  // One pattern.
   StreamKind kind = StreamKind::kEvents;
   StreamSettings settings{};
-  bool truncates = false;  // Events may be removed that a snapshot covers. Of kEvents.
 };
 
 // The body of STREAM.CREATE.

@@ -42,7 +42,6 @@ absl::StatusOr<StreamPtr> MakeStream(const json& info) {
   stream->replicas = *settings.replicas;
   stream->max_bytes = *settings.max_bytes;
   stream->in_memory = settings.storage == "memory";
-  stream->truncates = !BoolField(config, "deny_purge");
   return stream;
 }
 

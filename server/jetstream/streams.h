@@ -28,7 +28,6 @@ struct Stream {
   int replicas = 1;
   uint64_t max_bytes = 0;  // 0: no limit.
   bool in_memory = false;
-  bool truncates = false;  // Messages may be removed from it (deny_purge is off).
 };
 using StreamPtr = std::shared_ptr<const Stream>;
 

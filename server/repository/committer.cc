@@ -20,6 +20,8 @@ using std::chrono::milliseconds;
 // Fewer commits of one message than this are sent alone, side by side: the fixed cost of a batch is that of about as
 // many publishes.
 constexpr size_t kLeastWorthBatch = 6;
+// A batch without an answer for so long does not hold up the others any more.
+constexpr milliseconds kSlowBatch{1000};
 // What a batch should take at most, because reads of the stream wait for it, and the size from which that makes batches
 // smaller: below it a batch takes its fixed cost, so smaller ones would take more in all.
 constexpr milliseconds kBatchTime{10};
@@ -109,23 +111,32 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
     if (waiting_.empty()) return false;
     // A second batch goes out before the first is answered only when it is full: the server takes one after the other,
     // so what comes meanwhile had better share its fixed cost.
-    if (in_flight_ > 0) return in_flight_ < owner_.options_.max_inflight && waiting_messages_ >= batch_messages_;
+    if (in_flight_ > 0) {
+      if (in_flight_ >= owner_.options_.max_inflight) return false;
+      const base::SteadyTime slow = last_sent_ + kSlowBatch;
+      if (waiting_messages_ >= batch_messages_ || owner_.clock_->SteadyNow() >= slow) return true;
+      LookAgain(slow, &Lane::watched_);
+      return false;
+    }
     const base::SteadyTime until = waiting_.front()->since + owner_.options_.max_delay;
     if (owner_.options_.max_delay.count() == 0 || waiting_messages_ >= batch_messages_ ||
         owner_.clock_->SteadyNow() >= until) {
       return true;
     }
-    if (!delayed_) {
-      delayed_ = true;
-      owner_.executor_->RunAt(until, [self = shared_from_this()] {
-        {
-          base::MutexLock lock(self->mutex_);
-          self->delayed_ = false;
-        }
-        self->RunDeferred();
-      });
-    }
+    LookAgain(until, &Lane::delayed_);
     return false;
+  }
+
+  // At that time, unless `pending` says that a timer for this does already.
+  void LookAgain(base::SteadyTime at, bool Lane::*pending) REQUIRES(mutex_) {
+    if (std::exchange(this->*pending, true)) return;
+    owner_.executor_->RunAt(at, [self = shared_from_this(), pending] {
+      {
+        base::MutexLock lock(self->mutex_);
+        (*self).*pending = false;
+      }
+      self->RunDeferred();
+    });
   }
 
   Batch Take() REQUIRES(mutex_) {
@@ -146,6 +157,7 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
       waiting_.pop_front();
     }
     ++in_flight_;
+    last_sent_ = owner_.clock_->SteadyNow();
     return batch;
   }
 
@@ -322,7 +334,9 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
   int in_flight_ GUARDED_BY(mutex_) = 0;  // Batches, or few commits sent side by side.
   size_t batch_messages_ GUARDED_BY(mutex_);  // How many a batch may hold now.
   bool leaving_ GUARDED_BY(mutex_) = false;   // Somebody is in RunDeferred.
-  bool delayed_ GUARDED_BY(mutex_) = false;   // A timer will look again.
+  base::SteadyTime last_sent_ GUARDED_BY(mutex_);
+  bool delayed_ GUARDED_BY(mutex_) = false;  // A timer will look again whether the first has waited enough,
+  bool watched_ GUARDED_BY(mutex_) = false;  // and one whether a batch takes too long.
 };
 
 Committer::Committer(CommitOptions options, jetstream::Publisher* publisher, jetstream::Reader* reader,

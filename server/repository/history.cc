@@ -207,17 +207,8 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref
     CO_ASSIGN_OR_RETURN(message,
                         co_await reader.Get(stream->name, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
   }
-  if (!message.has_value()) co_return co_await Missing(std::move(ref), std::move(stream), version, sequence, deadline);
+  if (!message.has_value()) co_return domain::CorruptData(stream->name, sequence, "an event is missing");
   co_return Accept(ref, *stream, version, *std::move(message));
-}
-
-base::Task<absl::Status> History::Missing(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
-                                          uint64_t sequence, base::SteadyTime deadline) {
-  if (stream->truncates && first_kept_) {
-    CO_ASSIGN_OR_RETURN(const uint64_t first, co_await first_kept_(ref, deadline));
-    if (version < first) co_return domain::HistoryRemoved(ref, first);
-  }
-  co_return domain::CorruptData(stream->name, sequence, "an event is missing");
 }
 
 base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,

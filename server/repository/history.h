@@ -44,10 +44,6 @@ class History {
  public:
   explicit History(Storage* storage) : storage_(storage) {}
 
-  // How to ask which event is the first that was not removed on purpose; 0: none was. To be set before the first call.
-  using FirstKept = std::function<base::Task<absl::StatusOr<uint64_t>>(domain::AggregateRef, base::SteadyTime)>;
-  void SetFirstKept(FirstKept first_kept) { first_kept_ = std::move(first_kept); }
-
   // The head as it is now, or the one of version 0. Strong: sees every acknowledged save.
   base::Task<absl::StatusOr<Head>> ReadHead(domain::AggregateRef ref, jetstream::StreamPtr stream, Absence absence,
                                             base::SteadyTime deadline);
@@ -84,9 +80,6 @@ class History {
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                             uint64_t version, uint64_t sequence,
                                                             base::SteadyTime deadline);
-  // What to say of an event that is missing: removed on purpose, or lost.
-  base::Task<absl::Status> Missing(domain::AggregateRef ref, jetstream::StreamPtr stream, uint64_t version,
-                                   uint64_t sequence, base::SteadyTime deadline);
   // True when the commit of several aggregates that `event` belongs to is stored to its end.
   base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
                                                    base::SteadyTime deadline);
@@ -108,7 +101,6 @@ class History {
                                                   const EventVisitor& visitor, base::SteadyTime deadline);
 
   Storage* const storage_;
-  FirstKept first_kept_;
   mutable base::Mutex mutex_;
   std::map<std::string, std::set<uint64_t>> foreign_ GUARDED_BY(mutex_);  // Sequences, by stream.
 };

@@ -132,12 +132,9 @@ base::Task<absl::StatusOr<bool>> Loader::BelongsTo(const Head& head, const domai
   if (state.version > head.version) co_return false;
   if (state.version == head.version) co_return state.commit_id == head.commit_id;
   EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
-  absl::StatusOr<jetstream::DecodedEvent> decoded =
-      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline);
-  // A snapshot is newer than what was removed.
-  if (domain::HasReason(decoded.status(), cim::persistence::v1::ERROR_REASON_HISTORY_REMOVED)) co_return false;
-  if (!decoded.ok()) co_return decoded.status();
-  co_return decoded->event.commit_id == state.commit_id && (!ends || decoded->event.ends_commit());
+  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
+                      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline));
+  co_return decoded.event.commit_id == state.commit_id && (!ends || decoded.event.ends_commit());
 }
 
 base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::ReadState(
@@ -156,7 +153,7 @@ base::Task<absl::Status> Loader::DropForeignState(HeadAndState& read, base::Stea
   if (!read.state.has_value()) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(read.head, *read.state, /*ends=*/true, deadline));
   if (!belongs) {
-    base::LogWarn("state ignored: its events are not in the history (lost in a power cut, or removed?)",
+    base::LogWarn("state ignored: its events are not in the history (lost in a power cut?)",
                   {{"stream", read.head.stream->name},
                    {"state_sequence", read.state->sequence},
                    {"version", read.state->version}});
@@ -336,8 +333,7 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
     domain::AggregateRef ref, const Head& head, const std::optional<domain::StateRecord>& state, const Plan& plan,
     base::SteadyTime deadline) {
   const uint64_t from = state.has_value() ? state->version : 0;
-  // Without the events that were removed there is nothing else to begin with.
-  const uint64_t worth = plan.folds && !head.stream->truncates ? kEventsWorthSnapshot : 1;
+  const uint64_t worth = plan.folds ? kEventsWorthSnapshot : 1;
   std::optional<domain::StateRecord> none;
   if (options_.snapshots == nullptr || !plan.base || head.version - from < worth) co_return none;
   absl::StatusOr<std::optional<domain::StateRecord>> read =

@@ -182,9 +182,6 @@ struct RepositoryOptions {
   jetstream::KvOptions snapshot_bucket{.bucket = "cim-snapshots"};
   jetstream::KvOptions block_bucket{.bucket = "cim-blocks"};
   SnapshotPolicies snapshot_policies;
-  // Of the snapshot whose events are removed (StorageOptions::truncating): what NATS servers have on disk by then, and
-  // repeats of saves have come.
-  std::chrono::milliseconds truncation_age = std::chrono::minutes(10);
 };
 
 // Counts since the start.

@@ -46,14 +46,8 @@ class RepositoryImpl final : public Repository {
                  .transforms = options.transforms,
                  .snapshots = options.snapshots != nullptr ? options.snapshots : &snapshots_},
                 &storage_, &history_, &states_, executor, clock),
-        truncator_(options.truncation_age, &storage_, &history_, &snapshots_, clock),
-        snapshotter_({.policies = options.snapshot_policies}, &storage_, &history_, &loader_, &snapshots_, &truncator_,
-                     executor, clock) {
-    if (options.storage.truncating.empty()) return;
-    history_.SetFirstKept([this](domain::AggregateRef ref, base::SteadyTime deadline) {
-      return FirstKept(std::move(ref), deadline);
-    });
-  }
+        snapshotter_({.policies = options.snapshot_policies}, &storage_, &history_, &loader_, &snapshots_, executor,
+                     clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
   base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) override;
@@ -102,10 +96,6 @@ class RepositoryImpl final : public Repository {
   base::Task<absl::StatusOr<SaveResult>> FinishSave(domain::AggregateRef ref, Commit commit,
                                                     std::optional<NewState> new_state, AfterSave after,
                                                     base::SteadyTime deadline);
-  base::Task<absl::StatusOr<uint64_t>> FirstKept(domain::AggregateRef ref, base::SteadyTime deadline) {
-    CO_ASSIGN_OR_RETURN(const SnapshotManifest manifest, co_await snapshots_.Manifest(std::move(ref), deadline));
-    co_return manifest.removed_before.version;
-  }
   void Snapshot(const domain::AggregateRef& ref, const Commit& commit, const NewState* state, AfterSave after);
 
   Storage storage_;
@@ -118,7 +108,6 @@ class RepositoryImpl final : public Repository {
   StateStore states_;
   Saver saver_;
   Loader loader_;
-  Truncator truncator_;
   Snapshotter snapshotter_;
 };
 

@@ -228,13 +228,6 @@ absl::Status Saver::OutcomeUnknown(const Attempt& attempt, absl::string_view why
 }
 
 base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
-  // Whether a commit of several is complete is read from its messages, so none of them may be removed.
-  if (!attempt.single() && storage_->Truncates(attempt.first_ref())) {
-    co_return domain::InvalidField("saves", absl::StrCat("of the type ", attempt.first_ref().context, ".",
-                                                         attempt.first_ref().aggregate,
-                                                         ", whose retention removes events, cannot be saved together; "
-                                                         "save each by itself"));
-  }
   for (size_t i = 1; i < attempt.parts.size(); ++i) {
     if (storage_->SameEventStream(attempt.first_ref(), attempt.parts[i].ref)) continue;
     const size_t saves = attempt.command.saves.size();

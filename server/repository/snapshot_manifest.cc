@@ -78,11 +78,7 @@ std::string SnapshotManifest::ToJson() const {
                     {"commit_id", entry.commit_id},
                     {"created", base::FormatRfc3339(entry.created)}});
   }
-  json document = {{"format", kFormat}, {"snapshots", std::move(list)}};
-  if (removed_before.version > 0) {
-    document["removed_before"] = {{"version", removed_before.version}, {"sequence", removed_before.sequence}};
-  }
-  return document.dump();
+  return json{{"format", kFormat}, {"snapshots", std::move(list)}}.dump();
 }
 
 absl::StatusOr<SnapshotManifest> SnapshotManifest::Parse(const std::string& text) {
@@ -100,16 +96,6 @@ absl::StatusOr<SnapshotManifest> SnapshotManifest::Parse(const std::string& text
       return absl::DataLossError("its versions do not ascend");
     }
     manifest.entries.push_back(std::move(entry));
-  }
-  if (const auto removed = parsed.find("removed_before"); removed != parsed.end()) {
-    const auto number = [&removed](const char* name) {
-      const auto found = removed->is_object() ? removed->find(name) : removed->end();
-      return found != removed->end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
-    };
-    manifest.removed_before = {.version = number("version"), .sequence = number("sequence")};
-    if (manifest.removed_before.version == 0 || manifest.removed_before.sequence == 0) {
-      return absl::DataLossError("it does not say which events were removed");
-    }
   }
   return manifest;
 }

@@ -25,20 +25,11 @@ struct ManifestEntry {
   bool operator==(const ManifestEntry&) const = default;
 };
 
-// Which events of the aggregate may be gone: those before this one.
-struct RemovedBefore {
-  uint64_t version = 0;   // 0: none.
-  uint64_t sequence = 0;  // Where that event is.
-
-  bool operator==(const RemovedBefore&) const = default;
-};
-
 struct SnapshotManifest {
   // More would make a manifest too large to be read for every load.
   static constexpr size_t kMaxEntries = 1000;
 
   std::vector<ManifestEntry> entries;  // By version, each once.
-  RemovedBefore removed_before{};
 
   // nullptr: none.
   const ManifestEntry* Find(uint64_t version) const;

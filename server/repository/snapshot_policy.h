@@ -28,7 +28,6 @@ struct SnapshotStats {
   uint64_t failed = 0;
   uint64_t dropped = 0;  // Not taken, because too many were waiting.
   uint64_t damaged = 0;  // Passed over when loading.
-  uint64_t removed_events = 0;  // By the retention of their types.
 };
 
 }  // namespace persistd::repository

@@ -140,27 +140,7 @@ base::Task<void> SnapshotStore::EraseRecords(domain::AggregateRef ref, Records r
   }
 }
 
-std::vector<uint64_t> SnapshotStore::Superfluous(const std::vector<ManifestEntry>& entries, const Keep& keep) const {
-  std::vector<uint64_t> versions;
-  if (keep.newest == 0 || entries.size() <= keep.newest) return versions;
-  const size_t older = entries.size() - keep.newest;
-  size_t young = older;  // The first of those that are not old enough.
-  if (keep.aged.has_value()) {
-    const base::WallTime until = clock_->WallNow() - *keep.aged;
-    young = 0;
-    for (size_t i = 0; i < entries.size(); ++i) {
-      if (entries[i].created <= until) young = i + 1;
-    }
-  }
-  for (size_t i = 0; i < older; ++i) {
-    // The newest that is old enough stays, and the next one, which will be.
-    const bool stays = keep.aged.has_value() && (i == young || i + 1 == young);
-    if (!stays) versions.push_back(entries[i].version);
-  }
-  return versions;
-}
-
-base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::StateRecord state, Keep keep,
+base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::StateRecord state, size_t keep,
                                                                     base::SteadyTime deadline) {
   const domain::AggregateRef ref = state.ref;
   Added added;
@@ -199,7 +179,11 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
         co_await kv_->Put(SnapshotKey(ref, state.version), std::move(record.data), deadline, std::move(record.headers));
     CO_RETURN_IF_ERROR(written.status());
     found.manifest.Set(added.entry);
-    std::vector<uint64_t> superfluous = Superfluous(found.manifest.entries, keep);
+    std::vector<uint64_t> superfluous;
+    const size_t count = found.manifest.entries.size();
+    for (size_t i = 0; keep > 0 && i + keep < count; ++i) {
+      superfluous.push_back(found.manifest.entries[i].version);
+    }
     CO_ASSIGN_OR_RETURN(Records dropped, co_await Drop(ref, found.manifest, std::move(superfluous), deadline));
     written = co_await kv_->Update(ManifestKey(ref), found.manifest.ToJson(), found.revision, deadline);
     if (written.ok()) {
@@ -220,14 +204,6 @@ base::Task<absl::Status> SnapshotStore::Remove(domain::AggregateRef ref, uint64_
   while (true) {
     CO_ASSIGN_OR_RETURN(Found found, co_await Find(ref, ReadFrom::kLeader, deadline));
     if (found.manifest.Find(version) == nullptr) co_return domain::SnapshotNotFound(ref, version);
-    const uint64_t first = found.manifest.removed_before.version;
-    const auto stands_for_removed = [first, version](const ManifestEntry& entry) {
-      return entry.version != version && entry.version + 1 >= first;
-    };
-    const std::vector<ManifestEntry>& all = found.manifest.entries;
-    if (first > 0 && std::none_of(all.begin(), all.end(), stands_for_removed)) {
-      co_return domain::SnapshotNeeded(ref, version, first);
-    }
     std::vector<uint64_t> versions = {version};
     CO_ASSIGN_OR_RETURN(Records dropped, co_await Drop(ref, found.manifest, std::move(versions), deadline));
     const std::string key = ManifestKey(ref);
@@ -246,24 +222,6 @@ base::Task<absl::Status> SnapshotStore::Remove(domain::AggregateRef ref, uint64_
     const base::SteadyTime next = backoff.Next();
     if (next >= deadline)
       co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
-    co_await executor_->Sleep(next);
-  }
-}
-
-base::Task<absl::Status> SnapshotStore::NoteRemoval(domain::AggregateRef ref, ManifestEntry snapshot,
-                                                    RemovedBefore before, base::SteadyTime deadline) {
-  Backoff backoff;
-  while (true) {
-    CO_ASSIGN_OR_RETURN(Found found, co_await Find(ref, ReadFrom::kLeader, deadline));
-    const ManifestEntry* there = found.manifest.Find(snapshot.version);
-    if (there == nullptr || *there != snapshot) co_return absl::AbortedError("the snapshot is not kept any more");
-    if (found.manifest.removed_before.version >= before.version) co_return absl::OkStatus();
-    found.manifest.removed_before = before;
-    const absl::StatusOr<uint64_t> written =
-        co_await kv_->Update(ManifestKey(ref), found.manifest.ToJson(), found.revision, deadline);
-    if (!absl::IsAborted(written.status())) co_return written.status();
-    const base::SteadyTime next = backoff.Next();
-    if (next >= deadline) co_return domain::Overloaded("other snapshots of this aggregate took all of the time");
     co_await executor_->Sleep(next);
   }
 }

@@ -44,19 +44,9 @@ class SnapshotStore final : public SnapshotReader {
     ManifestEntry entry;
     bool fresh = false;  // False: this save's snapshot was there already, and `entry` is that one.
   };
-  // Which of an aggregate's snapshots stay.
-  struct Keep {
-    size_t newest = 0;  // 0: all.
-    // With these, also the newest one that is at least so old, and the next one after it.
-    std::optional<std::chrono::milliseconds> aged{};
-  };
-  // Keeps a state with its content.
-  base::Task<absl::StatusOr<Added>> Add(domain::StateRecord state, Keep keep, base::SteadyTime deadline);
-  // Remembers that the aggregate's events before that one, for which `snapshot` stands, may be gone from now on. Aborted
-  // when the snapshot is not there any more.
-  base::Task<absl::Status> NoteRemoval(domain::AggregateRef ref, ManifestEntry snapshot, RemovedBefore before,
-                                       base::SteadyTime deadline);
-  // SNAPSHOT_NOT_FOUND when there is none, HISTORY_REMOVED when it stands for events that were removed.
+  // Keeps a state with its content. keep: how many of the aggregate's snapshots stay, the newest ones; 0: all.
+  base::Task<absl::StatusOr<Added>> Add(domain::StateRecord state, size_t keep, base::SteadyTime deadline);
+  // SNAPSHOT_NOT_FOUND when there is none.
   base::Task<absl::Status> Remove(domain::AggregateRef ref, uint64_t version, base::SteadyTime deadline);
 
   // Met while loading, since the start.
@@ -83,8 +73,6 @@ class SnapshotStore final : public SnapshotReader {
   base::Task<absl::StatusOr<Records>> Drop(const domain::AggregateRef& ref, SnapshotManifest& manifest,
                                            std::vector<uint64_t> versions, base::SteadyTime deadline);
   base::Task<void> EraseRecords(domain::AggregateRef ref, Records records, base::SteadyTime deadline);
-  // Versions that need not be kept.
-  std::vector<uint64_t> Superfluous(const std::vector<ManifestEntry>& entries, const Keep& keep) const;
   void Announce(const domain::AggregateRef& ref, const ManifestEntry& entry);
 
   jetstream::Kv* const kv_;

@@ -33,13 +33,12 @@ SnapshotInfo InfoOf(const domain::AggregateRef& ref, const ManifestEntry& entry)
 }  // namespace
 
 Snapshotter::Snapshotter(Options options, Storage* storage, History* history, Loader* loader, SnapshotStore* store,
-                         Truncator* truncator, base::Executor* executor, const base::Clock* clock)
+                         base::Executor* executor, const base::Clock* clock)
     : options_(std::move(options)),
       storage_(storage),
       history_(history),
       loader_(loader),
       store_(store),
-      truncator_(truncator),
       executor_(executor),
       clock_(clock),
       ages_({.max_entries = kMaxAges, .max_bytes = kMaxAges * kAgeBytes}) {}
@@ -115,12 +114,11 @@ base::Task<absl::StatusOr<SnapshotInfo>> Snapshotter::Create(SnapshotCommand com
   } else {
     CO_ASSIGN_OR_RETURN(state, co_await StateAt(ref, std::move(made), deadline));
   }
-  CO_ASSIGN_OR_RETURN(const SnapshotStore::Added added, co_await store_->Add(std::move(state), /*keep=*/{}, deadline));
+  CO_ASSIGN_OR_RETURN(const SnapshotStore::Added added, co_await store_->Add(std::move(state), /*keep=*/0, deadline));
   {
     base::MutexLock lock(mutex_);
     if (added.fresh) ++stats_.taken;
   }
-  co_await Truncate(ref, deadline);
   co_return InfoOf(ref, added.entry);
 }
 
@@ -255,31 +253,18 @@ base::Task<absl::Status> Snapshotter::Take(Job job, base::SteadyTime deadline) {
     CO_ASSIGN_OR_RETURN(Made made, co_await MadeBy(job.ref, job.version, deadline));
     CO_ASSIGN_OR_RETURN(job.state, co_await StateAt(job.ref, std::move(made), deadline));
   }
-  SnapshotStore::Keep keep{.newest = policy != nullptr ? policy->keep : 0};
-  // Where events are removed, one that is old enough for that stays until the next one is.
-  if (truncator_->Applies(job.ref)) keep.aged = truncator_->min_age();
+  const size_t keep = policy != nullptr ? policy->keep : 0;
   CO_ASSIGN_OR_RETURN(const SnapshotStore::Added added, co_await store_->Add(*std::move(job.state), keep, deadline));
   ages_.Put(job.ref, added.entry.created, kAgeBytes);
-  {
-    base::MutexLock lock(mutex_);
-    if (added.fresh) ++stats_.taken;
-  }
-  co_await Truncate(std::move(job.ref), deadline);
+  base::MutexLock lock(mutex_);
+  if (added.fresh) ++stats_.taken;
   co_return absl::OkStatus();
-}
-
-base::Task<void> Snapshotter::Truncate(domain::AggregateRef ref, base::SteadyTime deadline) {
-  if (!truncator_->Applies(ref)) co_return;
-  const absl::Status status = co_await truncator_->Truncate(ref, deadline);
-  // The snapshot is there all the same, and the next one's turn comes.
-  if (!status.ok()) base::LogWarn("events are not removed", {{"aggregate", ManifestKey(ref)}, {"error", status}});
 }
 
 SnapshotStats Snapshotter::stats() const {
   base::MutexLock lock(mutex_);
   SnapshotStats stats = stats_;
   stats.damaged = store_->damaged();
-  stats.removed_events = truncator_->removed_events();
   return stats;
 }
 

@@ -27,7 +27,6 @@
 #include "server/repository/snapshot_policy.h"
 #include "server/repository/snapshot_store.h"
 #include "server/repository/storage.h"
-#include "server/repository/truncator.h"
 
 namespace persistd::repository {
 
@@ -44,7 +43,7 @@ class Snapshotter {
 
   // All must outlive it.
   Snapshotter(Options options, Storage* storage, History* history, Loader* loader, SnapshotStore* store,
-              Truncator* truncator, base::Executor* executor, const base::Clock* clock);
+              base::Executor* executor, const base::Clock* clock);
 
   base::Task<absl::StatusOr<SnapshotInfo>> Create(SnapshotCommand command, base::SteadyTime deadline);
   base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> List(domain::AggregateRef ref, base::SteadyTime deadline);
@@ -83,8 +82,6 @@ class Snapshotter {
   void Enqueue(Job job);
   void StartWorker();
   base::Task<void> Work();
-  // Removes what a new snapshot makes superfluous, where the type says so.
-  base::Task<void> Truncate(domain::AggregateRef ref, base::SteadyTime deadline);
   base::Task<absl::Status> Take(Job job, base::SteadyTime deadline);
   // Which save made a version; 0: the last one.
   struct Made {
@@ -103,7 +100,6 @@ class Snapshotter {
   History* const history_;
   Loader* const loader_;
   SnapshotStore* const store_;
-  Truncator* const truncator_;
   base::Executor* const executor_;
   const base::Clock* const clock_;
   LruCache<base::WallTime> ages_;  // When the newest snapshot was taken, or the aggregate began.

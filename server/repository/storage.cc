@@ -66,7 +66,6 @@ jetstream::StreamSpec Storage::Spec(const TypeName& type, StreamKind kind) const
   const bool events = kind == StreamKind::kEvents;
   jetstream::StreamSpec spec;
   spec.kind = kind;
-  spec.truncates = events && options_.truncating.contains(type);
   spec.settings = WithDefaults(Declared(type).value_or(jetstream::StreamSettings{}), options_.defaults);
   spec.name = events ? options_.event_stream_name : options_.aggregate_stream_name;
   spec.subjects = events ? "cim.events." : "cim.aggregates.";

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,8 +36,6 @@ struct StorageOptions {
   jetstream::StreamSettings defaults;
   // Declared types, and what their streams have instead of the defaults: by context and aggregate.
   std::map<TypeName, jetstream::StreamSettings> types;
-  // Types whose events are removed after snapshots. Only with a stream for each type.
-  std::set<TypeName> truncating;
   CommitOptions commit;
 };
 
@@ -69,11 +66,6 @@ class Storage {
 
   // True when the events of both are in one stream, so that one commit can hold both.
   bool SameEventStream(const domain::AggregateRef& a, const domain::AggregateRef& b) const;
-
-  // Whether events of its type may be removed after snapshots.
-  bool Truncates(const domain::AggregateRef& ref) const {
-    return !options_.truncating.empty() && options_.truncating.contains(TypeName(ref.context, ref.aggregate));
-  }
 
   static jetstream::ReadFrom StrongRead(const jetstream::Stream& stream) { return Committer::StrongRead(stream); }
 

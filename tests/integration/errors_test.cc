@@ -281,29 +281,6 @@ void CheckStatesAndPositions(World& world) {
   CHECK(deleted.version_conflict().actual_version() == 2);
 }
 
-void CheckRetention(World& world) {
-  world.StartDaemon({"repository.aggregates=[{context: sales, aggregate: removed, snapshots: {every_events: 3}, "
-                     "retention: truncate_before_snapshot}]",
-                     "repository.truncation_age=0s"});
-  const client::Client caller =
-      Must(client::Client::Connect({.address = world.daemon().address(), .default_timeout = 5000ms}));
-  pb::AggregateRef ref = Order("retention");
-  ref.set_aggregate("removed");
-  for (int i = 0; i < 3; ++i) Must(world.api().Save(SaveOf(ref)).status());
-  pb::CreateSnapshotRequest snapshot;
-  *snapshot.mutable_ref() = ref;
-  snapshot.set_version(3);
-  snapshot.mutable_state()->set_content_type("text/plain");
-  snapshot.mutable_state()->set_data("x");
-  Must(caller.CreateSnapshot(snapshot).status());
-  pb::GetAtVersionRequest first;
-  *first.mutable_ref() = ref;
-  first.set_version(1);
-  CheckRef(
-      Check(caller.GetAtVersion(first).status(), {pb::ERROR_REASON_HISTORY_REMOVED, StatusCode::kFailedPrecondition}),
-      ref);
-}
-
 TEST_CASE("Every error of the API is made by a real call, with its code, its advice and its details", "[errors]") {
   Met().clear();
   World world;
@@ -314,7 +291,6 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   CheckTypes(world);
   CheckStorage(world);
   CheckStatesAndPositions(world);
-  CheckRetention(world);
   CheckOverload(world);
   CheckShutdown(world);
   CheckNatsTrouble(world);

@@ -47,7 +47,6 @@ TEST_CASE("The repository gets names, caches and limits of the configuration", "
   config.repository.cache_size = 8;
   config.repository.cache_bytes = 9;
   config.repository.cache_ttl = 10ms;
-  config.repository.truncation_age = 13ms;
   config.repository.head_cache_bytes = 11;
   config.limits.max_load_size = 12;
   const repository::RepositoryOptions options = RepositoryOptionsOf(config);
@@ -59,21 +58,10 @@ TEST_CASE("The repository gets names, caches and limits of the configuration", "
   CHECK(options.state_cache_entries == 8);
   CHECK(options.state_cache_bytes == 9);
   CHECK(options.cache_ttl == 10ms);
-  CHECK(options.truncation_age == 13ms);
   CHECK(options.head_cache_bytes == 11);
   CHECK(options.max_load_bytes == 12);
   config.repository.event_streams = config::EventStreams::kSingle;
   CHECK(RepositoryOptionsOf(config).storage.event_streams == repository::EventStreams::kSingle);
-}
-
-TEST_CASE("A type whose retention removes events is one of the truncating ones", "[options]") {
-  config::Config config;
-  config.repository.aggregates = {{.context = "iot", .aggregate = "kept"},
-                                  {.context = "iot",
-                                   .aggregate = "sensor",
-                                   .snapshots = config::SnapshotPolicy{},
-                                   .retention = config::Retention::kTruncateBeforeSnapshot}};
-  CHECK(RepositoryOptionsOf(config).storage.truncating == std::set<repository::TypeName>{{"iot", "sensor"}});
 }
 
 TEST_CASE("A declared type has settings of its own; of the rest, only what is no default is asked of streams",

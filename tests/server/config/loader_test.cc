@@ -227,7 +227,7 @@ c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whol
 c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
 c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
 c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
-c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots, retention)");
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots)");
   REQUIRE(
       Refusal(
           {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==
@@ -341,7 +341,7 @@ TEST_CASE("Lists have a largest length", "[config]") {
   REQUIRE(
       Refusal({.yaml = aggregates}) ==
       "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
-      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots, retention");
+      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots");
   std::string tags = "t";
   for (int i = 0; i < 16; ++i) tags += ",t";
   REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.stream.placement.tags=" + tags}}),

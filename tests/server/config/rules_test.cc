@@ -50,25 +50,6 @@ TEST_CASE("A file that is not YAML causes no messages about what it did not say"
           "--set log.level: \"x\" is none of these words; allowed: one of debug, info, warn, error");
 }
 
-TEST_CASE("Events are removed only for snapshots that last as long", "[config]") {
-  const std::string type = "{context: a, aggregate: b, snapshots: {every_events: 5}, retention: truncate_before_snapshot}";
-  REQUIRE(Loaded({.overrides = {"repository.aggregates=[" + type + "]"}}).repository.aggregates.front().retention ==
-          Retention::kTruncateBeforeSnapshot);
-  REQUIRE(Refusal({.overrides = {"repository.aggregates=[{context: a, aggregate: b, retention: "
-                                 "truncate_before_snapshot}]"}}) ==
-          "--set repository.aggregates[0].retention: truncate_before_snapshot without snapshots, so nothing would be "
-          "removed; allowed: with snapshots");
-  REQUIRE(Refusal({.overrides = {"repository.aggregates=[" + type + "]", "repository.kv.cim-snapshots.ttl=1h"}}) ==
-          "--set repository.aggregates[0].retention: removes events for snapshots that vanish; allowed: with "
-          "repository.kv.cim-snapshots.ttl 0s");
-  REQUIRE(Refusal({.overrides = {"nats.urls=nats://h", "repository.stream.replicas=3",
-                                 "repository.aggregates=[" + type + "]", "repository.kv.cim-blocks.replicas=1"}}) ==
-          "--set repository.aggregates[0].retention: removes events that 3 servers keep, for snapshots of which "
-          "repository.kv.cim-blocks.replicas keeps 1; allowed: at least as many");
-  REQUIRE(Refusal({.overrides = {"repository.event_streams=single", "repository.aggregates=[" + type + "]"}})
-              .find("shares a stream with other types") != std::string::npos);
-}
-
 TEST_CASE("There is one way of authenticating", "[config]") {
   const Folder folder;
   const std::string creds = folder.Write("creds", "seed");

@@ -106,12 +106,6 @@ std::vector<Case> Cases() {
        "aggregate type sales/order exists with other settings: replicas"},
       {TypeNotFound("sales", "order"), StatusCode::kNotFound, pb::ERROR_REASON_TYPE_NOT_FOUND, false,
        "there is no aggregate type sales/order"},
-      {HistoryRemoved(kRef, 5), StatusCode::kFailedPrecondition, pb::ERROR_REASON_HISTORY_REMOVED, false,
-       "the events of aggregate sales/order/A-1 before version 5 were removed after a snapshot, as the retention of its "
-       "type says"},
-      {SnapshotNeeded(kRef, 9, 5), StatusCode::kFailedPrecondition, pb::ERROR_REASON_HISTORY_REMOVED, false,
-       "the snapshot of aggregate sales/order/A-1 at version 9 is all that is left of its events before version 5, which "
-       "were removed; create a later snapshot first"},
   };
 }
 

@@ -149,7 +149,7 @@ struct StoreBench : Bench {
     return state;
   }
   SnapshotStore::Added Add(domain::StateRecord state, size_t keep = 0) {
-    return Must(base::BlockOn(store.Add(std::move(state), {.newest = keep}, TestRepository::In(20s))));
+    return Must(base::BlockOn(store.Add(std::move(state), keep, TestRepository::In(20s))));
   }
   // The version of what a load of `at_most` would find; 0: nothing.
   uint64_t Latest(uint64_t at_most) {
@@ -342,7 +342,7 @@ TEST_CASE("Daemons that take and drop snapshots at once lose none", "[snapshots]
     const auto add = [&](SnapshotStore& store, uint64_t first) -> base::Task<void> {
       for (uint64_t i = 0; i < kEach; ++i) {
         const absl::StatusOr<SnapshotStore::Added> added =
-            co_await store.Add(bench.Record(first + i, "x"), {}, TestRepository::In(60s));
+            co_await store.Add(bench.Record(first + i, "x"), 0, TestRepository::In(60s));
         if (!added.ok()) ++progress.failed;
       }
       --progress.running;
