@@ -2,6 +2,7 @@
 // runs do the same work; in the run without contention the second daemon's saves are of other aggregates.
 
 #include <random>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,11 +84,14 @@ void AddContention(Registry& registry) {
                        .what = contended ? "Save, 64 in flight, every tenth contended by a second daemon; the others"
                                          : "the same saves, the second daemon's of other aggregates",
                        .run = [contended](World& world, const RunOptions& run) {
-                         ContendedSaves saves(&world, contended);
-                         return RunClosedLoop(saves, {.window = kWindow,
-                                                      .time = run.time,
-                                                      .warm_up = run.warm_up,
-                                                      .processes = world.processes_with_daemon()});
+                         auto saves = std::make_unique<ContendedSaves>(&world, contended);
+                         Measurement measured = RunClosedLoop(*saves, {.window = kWindow,
+                                                                       .time = run.time,
+                                                                       .warm_up = run.warm_up,
+                                                                       .processes = world.processes_with_daemon()});
+                         saves = nullptr;
+                         world.StopSecondDaemon();
+                         return measured;
                        }});
   }
   registry.Add(Target{.name = "contention",

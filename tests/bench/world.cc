@@ -80,6 +80,11 @@ testing::Daemon& World::second_daemon() {
   return *second_daemon_;
 }
 
+void World::StopSecondDaemon() {
+  second_channel_ = nullptr;
+  second_daemon_ = nullptr;
+}
+
 std::shared_ptr<grpc::Channel> World::channel() {
   if (channel_ == nullptr) channel_ = NewChannel(daemon().address());
   return channel_;

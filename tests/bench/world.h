@@ -60,6 +60,8 @@ class World {
   testing::Daemon& daemon();
   // Another one over the same streams.
   testing::Daemon& second_daemon();
+  // Others should not be measured beside it.
+  void StopSecondDaemon();
   // To the daemon, one connection. A new one after the daemon was restarted.
   std::shared_ptr<grpc::Channel> channel();
   std::shared_ptr<grpc::Channel> second_channel();
