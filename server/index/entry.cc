@@ -11,6 +11,7 @@
 #include "server/base/rfc3339.h"
 #include "server/domain/event.h"
 #include "server/domain/subject.h"
+#include "server/jetstream/commit_place.h"
 #include "server/jetstream/event_codec.h"
 
 namespace persistd::index {
@@ -19,21 +20,14 @@ namespace {
 constexpr absl::string_view kCarrierEnd = "._check";
 constexpr absl::string_view kTombstoneType = "_deleted";
 
-// `3/5`: 3 of 5.
-bool ReadPart(const jetstream::Headers& headers, absl::string_view name, uint32_t& part, uint32_t& parts) {
+// False when it is missing, or is none.
+bool ReadPlace(const jetstream::Headers& headers, absl::string_view name, uint32_t& place, uint32_t& places) {
   const std::string* value = headers.Find(name);
   if (value == nullptr) return false;
-  const size_t slash = value->find('/');
-  if (slash == std::string::npos) return false;
-  const absl::string_view text = *value;
-  const std::optional<uint64_t> number = base::ParseDecimal(text.substr(0, slash));
-  const std::optional<uint64_t> count = base::ParseDecimal(text.substr(slash + 1));
-  if (!number.has_value() || !count.has_value() || *number < 1 || *number > *count ||
-      *count > domain::kMaxEventsPerSave) {
-    return false;
-  }
-  part = static_cast<uint32_t>(*number);
-  parts = static_cast<uint32_t>(*count);
+  const std::optional<jetstream::CommitPlace> read = jetstream::ParseCommitPlace(*value);
+  if (!read.has_value()) return false;
+  place = read->place;
+  places = read->places;
   return true;
 }
 
@@ -63,7 +57,7 @@ bool ReadEvent(const jetstream::Message& message, Entry& entry) {
   if (entry.version == 0 || !time.has_value()) return false;
   entry.recorded_time = *time;
   return ReadText(headers, "ce-commitid", true, entry.commit_id) &&
-         ReadPart(headers, "ce-commitpart", entry.part, entry.parts) && entry.part <= entry.version &&
+         ReadPlace(headers, "ce-commitpart", entry.part, entry.parts) && entry.part <= entry.version &&
          ReadText(headers, "ce-cid", false, entry.cid) && ReadText(headers, "ce-tags", false, entry.tags) &&
          ReadText(headers, "ce-aggregatemetadata", false, entry.metadata) && IsJson(entry.tags) &&
          IsJson(entry.metadata);
@@ -75,7 +69,7 @@ Entry ToEntry(const jetstream::Message& message) {
   Entry entry;
   entry.sequence = message.sequence;
   entry.fingerprint = jetstream::Fingerprint(message);
-  const bool grouped = ReadPart(message.headers, "ce-commitgroup", entry.group_place, entry.group_size);
+  const bool grouped = ReadPlace(message.headers, "ce-commitgroup", entry.group_place, entry.group_size);
   if (absl::EndsWith(message.subject, kCarrierEnd)) {
     const bool ours = grouped && ReadText(message.headers, "ce-commitid", true, entry.commit_id);
     entry.kind = ours ? Entry::Kind::kCarrier : Entry::Kind::kForeign;

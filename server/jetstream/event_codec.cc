@@ -5,12 +5,12 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/domain/subject.h"
 #include "server/ipld/cid.h"
+#include "server/jetstream/commit_place.h"
 
 namespace persistd::jetstream {
 namespace {
@@ -159,17 +159,15 @@ class FieldReader {
   const absl::Status& status() const { return status_; }
 
  private:
-  // `number/count` with 1 <= number <= count; changes nothing when it is not that.
+  // Changes nothing when `text` is no place in a commit.
   bool Fraction(absl::string_view name, const std::string& text, uint32_t& number, uint32_t& count) {
-    const std::vector<std::string> parts = absl::StrSplit(text, '/');
-    const uint64_t first = base::ParseDecimal(parts.front()).value_or(0);
-    const uint64_t second = base::ParseDecimal(parts.back()).value_or(0);
-    if (parts.size() != 2 || first < 1 || first > second || second > domain::kMaxEventsPerSave) {
+    const std::optional<CommitPlace> place = ParseCommitPlace(text);
+    if (!place.has_value()) {
       Fail(name, "is no `part/parts`");
       return false;
     }
-    number = static_cast<uint32_t>(first);
-    count = static_cast<uint32_t>(second);
+    number = place->place;
+    count = place->places;
     return true;
   }
 
