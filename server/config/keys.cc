@@ -262,6 +262,7 @@ std::vector<Key> RepositoryKeys() {
       Word("repository.event_streams", repository(&Repository::event_streams), kEventStreams),
       Flag("repository.auto_create", repository(&Repository::auto_create)),
       Number("repository.max_streams", repository(&Repository::max_streams), 1, 10'000),
+      Duration("repository.truncation_min_age", repository(&Repository::truncation_min_age), 0s, 24h * 3650),
       Number("repository.stream.replicas", repository(&Repository::stream, &Stream::replicas), 1, kMaxReplicas),
       Word("repository.stream.storage", repository(&Repository::stream, &Stream::storage), kStorages),
       Word("repository.stream.compression", repository(&Repository::stream, &Stream::compression), kCompressions),

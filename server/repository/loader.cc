@@ -132,9 +132,12 @@ base::Task<absl::StatusOr<bool>> Loader::BelongsTo(const Head& head, const domai
   if (state.version > head.version) co_return false;
   if (state.version == head.version) co_return state.commit_id == head.commit_id;
   EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
-  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
-                      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline));
-  co_return decoded.event.commit_id == state.commit_id && (!ends || decoded.event.ends_commit());
+  const absl::StatusOr<jetstream::DecodedEvent> decoded =
+      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline);
+  // It is older than what is kept: the events after it are not all there.
+  if (IsRemoved(decoded.status())) co_return false;
+  if (!decoded.ok()) co_return decoded.status();
+  co_return decoded->event.commit_id == state.commit_id && (!ends || decoded->event.ends_commit());
 }
 
 base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::ReadState(
@@ -153,7 +156,7 @@ base::Task<absl::Status> Loader::DropForeignState(HeadAndState& read, base::Stea
   if (!read.state.has_value()) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(read.head, *read.state, /*ends=*/true, deadline));
   if (!belongs) {
-    base::LogWarn("state ignored: its events are not in the history (lost in a power cut?)",
+    base::LogWarn("state ignored: its event is not in the history (lost in a power cut, or removed after a snapshot?)",
                   {{"stream", read.head.stream->name},
                    {"state_sequence", read.state->sequence},
                    {"version", read.state->version}});
@@ -247,6 +250,12 @@ base::Task<absl::StatusOr<Loader::HeadAndState>> Loader::ReadReached(domain::Agg
           const std::optional<Message> there,
           co_await storage_.reader().Get(events->name, sequence, jetstream::ReadFrom::kLeader, deadline));
       if (there.has_value()) co_return co_await ReadHeadAndState(ref, stateless, deadline);
+      // It may have been removed after a snapshot; then the stream has gone beyond it.
+      CO_ASSIGN_OR_RETURN(const std::optional<jetstream::StreamFacts> facts,
+                          co_await storage_.all_streams().Look(events->name, deadline));
+      if (facts.has_value() && facts->last_sequence >= sequence) {
+        co_return co_await ReadHeadAndState(ref, stateless, deadline);
+      }
     }
     const base::SteadyTime next = backoff.Next();
     if (next >= deadline) co_return domain::PositionNotReached(ref, at_least.ToToken());
@@ -345,7 +354,7 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
   }
   std::optional<domain::StateRecord>& snapshot = *read;
   if (!snapshot.has_value() || snapshot->version <= from) co_return none;
-  if (plan.folds && snapshot->schema_version != plan.rules.state_schema_version) co_return none;
+  if (!Continuable(*snapshot, plan)) co_return none;
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(head, *snapshot, /*ends=*/false, deadline));
   if (!belongs) {
     base::LogWarn("snapshot ignored: its events are not in the history",
@@ -353,6 +362,52 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
     co_return none;
   }
   co_return std::move(snapshot);
+}
+
+bool Loader::Continuable(const domain::StateRecord& snapshot, const Plan& plan) {
+  return !plan.folds || (snapshot.schema_version == plan.rules.state_schema_version && IsJsonState(snapshot.payload));
+}
+
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSnapshot(domain::AggregateRef ref,
+                                                                                      const Head& head,
+                                                                                      const Plan& plan,
+                                                                                      base::SteadyTime deadline) {
+  std::optional<domain::StateRecord> none;
+  if (options_.snapshots == nullptr) co_return none;
+  uint64_t at_most = head.version;
+  while (at_most > 0) {
+    CO_ASSIGN_OR_RETURN(std::optional<domain::StateRecord> snapshot,
+                        co_await options_.snapshots->Needed(ref, at_most, deadline));
+    if (!snapshot.has_value()) co_return none;
+    if (Continuable(*snapshot, plan)) {
+      CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(head, *snapshot, /*ends=*/false, deadline));
+      if (belongs) co_return std::move(snapshot);
+    }
+    base::LogWarn("snapshot passed over: it is of another history or schema version",
+                  {{"stream", head.stream->name},
+                   {"version", snapshot->version},
+                   {"schema_version", snapshot->schema_version}});
+    at_most = snapshot->version - 1;
+  }
+  co_return none;
+}
+
+base::Task<absl::Status> Loader::Complete(const Head& head, const Plan& plan, LoadResult& result,
+                                          base::SteadyTime deadline) {
+  const uint64_t first = result.state.has_value() ? result.state->version + 1 : 1;
+  if (first > head.version) co_return absl::OkStatus();
+  if (plan.folds) {
+    CO_RETURN_IF_ERROR(co_await Fold(head, plan, result, deadline));
+    result.info.state_schema_version = result.state->schema_version;
+  } else if (plan.events) {
+    CO_RETURN_IF_ERROR(co_await AppendEvents(head, first, result, deadline));
+  } else if (first == 1) {
+    // The answer would say that there is no state. That is true only where the events are there to say it.
+    EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+    CO_RETURN_IF_ERROR(
+        (co_await history_.EventAt(result.info.ref, head.stream, std::move(from), 1, deadline)).status());
+  }
+  co_return absl::OkStatus();
 }
 
 base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, Head head,
@@ -376,14 +431,22 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
     if (states != nullptr) CO_RETURN_IF_ERROR(co_await states_.Fill(*state, *states, deadline));
   }
   result.state = std::move(state);
-  const uint64_t first = result.state.has_value() ? result.state->version + 1 : 1;
-  if (first > head.version) co_return result;
-  if (plan.folds) {
-    CO_RETURN_IF_ERROR(co_await Fold(head, plan, result, deadline));
-    result.info.state_schema_version = result.state->schema_version;
-  } else if (plan.events) {
-    CO_RETURN_IF_ERROR(co_await AppendEvents(head, first, result, deadline));
+  const absl::Status completed = co_await Complete(head, plan, result, deadline);
+  if (completed.ok()) co_return result;
+  if (!IsRemoved(completed) || !plan.base) co_return completed;
+  // Events that it needs are not kept. Then a snapshot stands for them.
+  CO_ASSIGN_OR_RETURN(snapshot, co_await NeededSnapshot(ref, head, plan, deadline));
+  if (!snapshot.has_value()) {
+    const uint64_t kept = domain::GetErrorDetail(completed)->history_removed().first_version();
+    co_return domain::HistoryRemoved(
+        ref, kept,
+        absl::StrCat("no snapshot of version ", head.version, " or before can be used: it is older than what is kept, or ",
+                     "those that there are are damaged or of another state_schema_version (the daemon's log says which)"));
   }
+  result.events.clear();
+  result.snapshot_version = snapshot->version;
+  result.state = std::move(snapshot);
+  CO_RETURN_IF_ERROR(co_await Complete(head, plan, result, deadline));
   co_return result;
 }
 

@@ -1,0 +1,323 @@
+#include "server/repository/truncator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cim/persistence/v1/errors.pb.h"
+#include "server/base/logging.h"
+#include "server/base/status_macros.h"
+#include "server/domain/errors.h"
+#include "server/domain/subject.h"
+#include "server/jetstream/event_codec.h"
+#include "server/repository/event_fold.h"
+#include "server/repository/retry.h"
+
+namespace persistd::repository {
+namespace {
+
+using jetstream::Message;
+using jetstream::ReadFrom;
+using jetstream::StreamPtr;
+
+// Snapshots that wait until they are old enough are at least this part of that age apart; the newest ones all stay.
+constexpr int kWaiting = 8;
+
+EventNode NodeOf(const Head& head) {
+  return {.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+}
+
+}  // namespace
+
+Truncator::Truncator(Options options, Storage* storage, History* history, SnapshotStore* store,
+                     base::Executor* executor, const base::Clock* clock)
+    : options_(std::move(options)),
+      storage_(storage),
+      history_(history),
+      store_(store),
+      executor_(executor),
+      clock_(clock) {}
+
+std::chrono::milliseconds Truncator::AgeFor(const jetstream::Stream& stream) const {
+  if (options_.fsync_always(stream.replicas)) return options_.min_age;
+  return std::max<std::chrono::milliseconds>(options_.min_age, kOnDisk);
+}
+
+bool Truncator::IsOnDisk(base::WallTime time, const jetstream::Stream& stream) const {
+  return options_.fsync_always(stream.replicas) || clock_->WallNow() - time >= kOnDisk;
+}
+
+bool Truncator::IsOld(base::WallTime time, const jetstream::Stream& stream) const {
+  return clock_->WallNow() - time >= AgeFor(stream);
+}
+
+base::Task<absl::StatusOr<bool>> Truncator::FoldContinues(const domain::StateRecord& state,
+                                                          base::SteadyTime deadline) {
+  const auto found = options_.rules.find({state.ref.context, state.ref.aggregate});
+  if (found == options_.rules.end() || found->second.fold == nullptr) co_return true;
+  const TypeRules& rules = found->second;
+  if (state.schema_version != rules.state_schema_version || !IsJsonState(state.payload)) co_return false;
+  if (options_.transforms == nullptr) co_return false;
+  // Numbers, sizes and depths that the workers refuse they also refuse without an event.
+  std::vector<transform::FoldInput> nothing;
+  const transform::FoldOutput output =
+      co_await options_.transforms->Fold(rules.fold, state.payload.data, std::move(nothing), deadline);
+  if (output.status.ok()) co_return true;
+  if (absl::IsInvalidArgument(output.status) || absl::IsOutOfRange(output.status)) co_return false;
+  co_return domain::Overloaded(absl::StrCat("the fold could not run: ", output.status.message()));
+}
+
+base::Task<absl::StatusOr<std::optional<Truncator::Usable>>> Truncator::Test(domain::AggregateRef ref,
+                                                                             const Head& head, ManifestEntry entry,
+                                                                             base::SteadyTime deadline) {
+  std::optional<Usable> no;
+  if (entry.version > head.version) co_return no;
+  Usable usable;
+  absl::StatusOr<jetstream::DecodedEvent> decoded =
+      co_await history_->EventAt(ref, head.stream, NodeOf(head), entry.version, deadline);
+  if (IsRemoved(decoded.status()) || absl::IsDataLoss(decoded.status())) co_return no;
+  if (!decoded.ok()) co_return decoded.status();
+  usable.event = std::move(decoded->event);
+  usable.event.payload = {};
+  if (usable.event.commit_id != entry.commit_id || !usable.event.ends_commit()) co_return no;
+  absl::StatusOr<std::optional<SnapshotStore::Stored>> stored = co_await store_->ReadBack(ref, entry, deadline);
+  if (absl::IsDataLoss(stored.status())) {
+    base::LogError("a snapshot is damaged", {{"key", SnapshotKey(ref, entry.version)}, {"error", stored.status()}});
+    co_return no;
+  }
+  if (!stored.ok()) co_return stored.status();
+  if (!stored->has_value()) co_return no;
+  CO_ASSIGN_OR_RETURN(const bool continues, co_await FoldContinues((*stored)->state, deadline));
+  if (!continues) co_return no;
+  usable.written = (*stored)->written;
+  if (!IsOld(usable.written, *head.stream)) co_return no;
+  co_return std::optional<Usable>(std::move(usable));
+}
+
+base::Task<absl::StatusOr<bool>> Truncator::HasUsable(domain::AggregateRef ref, const Head& head,
+                                                      const SnapshotManifest& manifest, uint64_t version,
+                                                      uint64_t except, base::SteadyTime deadline) {
+  for (auto entry = manifest.entries.rbegin(); entry != manifest.entries.rend(); ++entry) {
+    if (entry->version < version || entry->version == except) continue;
+    CO_ASSIGN_OR_RETURN(const std::optional<Usable> usable, co_await Test(ref, head, *entry, deadline));
+    if (usable.has_value()) co_return true;
+  }
+  co_return false;
+}
+
+base::Task<absl::StatusOr<std::optional<Truncator::Base>>> Truncator::FindBase(domain::AggregateRef ref,
+                                                                               const Head& head,
+                                                                               const SnapshotManifest& manifest,
+                                                                               size_t keep,
+                                                                               base::SteadyTime deadline) {
+  std::optional<Base> none;
+  size_t usables = 0;
+  for (auto entry = manifest.entries.rbegin(); entry != manifest.entries.rend(); ++entry) {
+    // Without reading it: a snapshot is never older than its entry.
+    if (!IsOld(entry->created, *head.stream)) continue;
+    CO_ASSIGN_OR_RETURN(std::optional<Usable> usable, co_await Test(ref, head, *entry, deadline));
+    if (!usable.has_value()) continue;
+    if (++usables < keep || !IsOld(usable->event.recorded_time, *head.stream)) continue;
+    Base found;
+    found.entry = *entry;
+    found.event = std::move(usable->event);
+    co_return std::optional<Base>(std::move(found));
+  }
+  co_return none;
+}
+
+base::Task<absl::StatusOr<bool>> Truncator::IsLastOfGroup(const Head& head, const domain::RecordedEvent& end,
+                                                          base::SteadyTime deadline) {
+  const uint64_t first = end.sequence - end.group_place + 1;
+  for (uint64_t sequence = first; sequence < end.sequence; ++sequence) {
+    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                        co_await storage_->reader().Get(head.stream->name, sequence, ReadFrom::kLeader, deadline));
+    if (!message.has_value()) continue;
+    const std::optional<domain::ParsedEventSubject> subject = domain::ParseEventSubject(message->subject);
+    // Its own events go with it. What is no event, such as a check, counts for nobody.
+    if (subject.has_value() && subject->ref != end.ref) co_return false;
+  }
+  co_return true;
+}
+
+base::Task<absl::StatusOr<Truncator::FirstKept>> Truncator::FindFirstKept(domain::AggregateRef ref, const Head& head,
+                                                                          const domain::RecordedEvent& base,
+                                                                          uint64_t from, base::SteadyTime deadline) {
+  const uint64_t last = base.version - base.commit_index;
+  FirstKept first;
+  // The last event that ends a commit of several aggregates must stay as long as others have events of it: it tells that
+  // these count.
+  bool ended = false;
+  absl::Status failed;
+  uint64_t read = 0;
+  const EventVisitor visit = [&](domain::RecordedEvent event) -> base::Task<bool> {
+    if (event.commit_index == 0) first = {.version = event.version, .sequence = event.sequence};
+    if (event.version == last) co_return false;
+    if (++read >= options_.max_events && event.commit_index == 0) co_return false;
+    if (event.group_size == 0 || event.group_place != event.group_size) co_return true;
+    absl::StatusOr<bool> goes = co_await IsLastOfGroup(head, event, deadline);
+    if (!goes.ok()) failed = goes.status();
+    ended = !goes.ok() || !*goes;
+    co_return !ended;
+  };
+  const uint64_t enough = from + options_.max_events + domain::kMaxEventsPerSave;
+  const History::Range range{.first = from, .last = std::min(last, enough), .reverse = false};
+  CO_RETURN_IF_ERROR(co_await history_->Visit(ref, head, range, visit, deadline));
+  CO_RETURN_IF_ERROR(failed);
+  co_return first;
+}
+
+base::Task<absl::Status> Truncator::Purge(domain::AggregateRef ref, const Head& head, Truncation truncation,
+                                          base::SteadyTime deadline) {
+  jetstream::Reader& reader = storage_->reader();
+  const std::string& stream = head.stream->name;
+  const std::string filter = domain::EventFilter(ref);
+  CO_ASSIGN_OR_RETURN(const std::optional<Message> oldest,
+                      co_await reader.Next(stream, filter, 1, ReadFrom::kLeader, deadline));
+  if (!oldest.has_value() || oldest->sequence >= truncation.first_sequence) co_return absl::OkStatus();
+  // What stays is looked at once more: the stream could have been restored from a backup since.
+  const std::pair<uint64_t, uint64_t> stays[] = {{truncation.first_kept, truncation.first_sequence},
+                                                 {truncation.base, truncation.base_sequence}};
+  for (const auto& [version, sequence] : stays) {
+    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                        co_await reader.Get(stream, sequence, ReadFrom::kLeader, deadline));
+    if (!message.has_value()) co_return domain::CorruptData(stream, sequence, "an event that must stay is missing");
+    const absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
+    if (!decoded.ok() || decoded->event.ref != ref || decoded->event.version != version ||
+        (version == truncation.base && decoded->event.commit_id != truncation.commit_id)) {
+      co_return domain::CorruptData(stream, sequence, "is not the event that is to stay after a truncation");
+    }
+  }
+  if (truncation.first_sequence > head.sequence) co_return domain::Internal("a truncation beyond the head");
+  absl::StatusOr<uint64_t> removed =
+      co_await storage_->all_streams().PurgeBelow(stream, filter, truncation.first_sequence, deadline);
+  CO_RETURN_IF_ERROR(removed.status());
+  removed_ += *removed;
+  base::LogDebug("events removed", {{"stream", stream}, {"events", *removed}, {"before", truncation.first_kept}});
+  co_return absl::OkStatus();
+}
+
+std::vector<uint64_t> Truncator::Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base, size_t keep,
+                                         const jetstream::Stream& stream) const {
+  const std::vector<ManifestEntry>& entries = manifest.entries;
+  std::vector<uint64_t> surplus;
+  // While events are removed, only what a base is known for goes.
+  if (!base.has_value() && manifest.truncation.has_value()) return surplus;
+  const std::chrono::milliseconds apart = AgeFor(stream) / kWaiting;
+  std::optional<base::WallTime> last;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const ManifestEntry& entry = entries[i];
+    if (base.has_value() && entry.version < base->entry.version) {
+      surplus.push_back(entry.version);
+    } else if (i + keep < entries.size() && last.has_value() && !IsOld(entry.created, stream) &&
+               entry.created - *last < apart) {
+      surplus.push_back(entry.version);
+    } else {
+      last = entry.created;
+    }
+  }
+  return surplus;
+}
+
+base::Task<absl::Status> Truncator::Run(domain::AggregateRef ref, size_t keep, bool remove,
+                                        base::SteadyTime deadline) {
+  if (keep == 0) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(const StreamPtr stream, co_await storage_->FindEvents(ref, deadline));
+  if (stream == nullptr) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(const Head head, co_await history_->ReadHead(ref, stream, Absence::kVerify, deadline));
+  // Of a deleted one everything stays: a later save may undelete it.
+  if (head.version == 0 || head.deleted || head.foreign_tail) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(SnapshotStore::Listed list, co_await store_->List(ref, deadline));
+  if (list.manifest.entries.empty()) co_return absl::OkStatus();
+  std::optional<Truncation>& marked = list.manifest.truncation;
+  bool may_remove = remove && stream->purgeable;
+  if (may_remove) {
+    CO_ASSIGN_OR_RETURN(may_remove, co_await store_->IsAsSafeAs(stream->replicas, deadline));
+  }
+
+  // What was announced is removed once that is on disk.
+  bool done = true;
+  if (marked.has_value()) {
+    done = may_remove && IsOnDisk(marked->marked, *stream);
+    if (done) {
+      CO_ASSIGN_OR_RETURN(const bool stands,
+                          co_await HasUsable(ref, head, list.manifest, marked->base, /*except=*/0, deadline));
+      if (!stands) {
+        base::LogError("events are not truncated: the snapshots that would stand for them cannot be used",
+                       {{"key", ManifestKey(ref)}, {"version", marked->base}});
+        co_return absl::OkStatus();
+      }
+      CO_RETURN_IF_ERROR(co_await Purge(ref, head, *marked, deadline));
+    }
+  }
+
+  CO_ASSIGN_OR_RETURN(const std::optional<Base> base, co_await FindBase(ref, head, list.manifest, keep, deadline));
+  // The list must go on to name one from the announced base on.
+  if (base.has_value() && marked.has_value() && base->entry.version < marked->base) co_return absl::OkStatus();
+  std::vector<uint64_t> surplus = Surplus(list.manifest, base, keep, *stream);
+  bool fresh = false;
+  if (base.has_value() && may_remove && done) {
+    const uint64_t from = marked.has_value() ? marked->first_kept : 1;
+    CO_ASSIGN_OR_RETURN(const FirstKept first, co_await FindFirstKept(ref, head, base->event, from, deadline));
+    fresh = first.version > from;
+    if (fresh) {
+      Truncation next;
+      next.base = base->entry.version;
+      next.commit_id = base->entry.commit_id;
+      next.base_sequence = base->event.sequence;
+      next.first_kept = first.version;
+      next.first_sequence = first.sequence;
+      next.removed_before = from;
+      next.marked = clock_->WallNow();
+      marked = std::move(next);
+    }
+  }
+  if (!fresh && surplus.empty()) co_return absl::OkStatus();
+  const Truncation announced = marked.value_or(Truncation());
+  const absl::Status replaced = co_await store_->Replace(ref, std::move(list), std::move(surplus), deadline);
+  // Whoever was faster has looked after it, or the next snapshot will.
+  if (absl::IsAborted(replaced)) co_return absl::OkStatus();
+  CO_RETURN_IF_ERROR(replaced);
+  if (fresh && IsOnDisk(announced.marked, *stream)) {
+    CO_RETURN_IF_ERROR(co_await Purge(ref, head, announced, deadline));
+  }
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::Status> Truncator::Drop(domain::AggregateRef ref, uint64_t version, base::SteadyTime deadline) {
+  Backoff backoff;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(SnapshotStore::Listed list, co_await store_->List(ref, deadline));
+    if (list.manifest.Find(version) == nullptr) co_return domain::SnapshotNotFound(ref, version);
+    if (list.manifest.truncation.has_value()) {
+      const Truncation truncation = *list.manifest.truncation;
+      CO_ASSIGN_OR_RETURN(const StreamPtr stream, co_await storage_->FindEvents(ref, deadline));
+      Head head;
+      if (stream != nullptr) {
+        CO_ASSIGN_OR_RETURN(head, co_await history_->ReadHead(ref, stream, Absence::kVerify, deadline));
+      }
+      bool another = false;
+      if (head.version > 0) {
+        CO_ASSIGN_OR_RETURN(another,
+                            co_await HasUsable(ref, head, list.manifest, truncation.base, version, deadline));
+      }
+      if (!another) {
+        co_return domain::HistoryRemoved(
+            ref, truncation.first_kept,
+            absl::StrCat("no other snapshot stands for them, so the one of version ", version,
+                         " must stay: take another one first (one counts when it is on disk for certain, after ",
+                         std::chrono::duration_cast<std::chrono::minutes>(kOnDisk).count(), " minutes at the latest)"));
+      }
+    }
+    std::vector<uint64_t> dropped = {version};
+    const absl::Status replaced = co_await store_->Replace(ref, std::move(list), std::move(dropped), deadline);
+    if (!absl::IsAborted(replaced)) co_return replaced;
+    const base::SteadyTime next = backoff.Next();
+    if (next >= deadline) {
+      co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
+    }
+    co_await executor_->Sleep(next);
+  }
+}
+
+}  // namespace persistd::repository
