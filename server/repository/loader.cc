@@ -342,7 +342,9 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
     domain::AggregateRef ref, const Head& head, const std::optional<domain::StateRecord>& state, const Plan& plan,
     base::SteadyTime deadline) {
   const uint64_t from = state.has_value() ? state->version : 0;
-  const uint64_t worth = plan.folds ? kEventsWorthSnapshot : 1;
+  // Where events may have been removed there is most likely nothing else to start from.
+  const bool needed = from == 0 && head.stream->purgeable;
+  const uint64_t worth = plan.folds && !needed ? kEventsWorthSnapshot : 1;
   std::optional<domain::StateRecord> none;
   if (options_.snapshots == nullptr || !plan.base || head.version - from < worth) co_return none;
   absl::StatusOr<std::optional<domain::StateRecord>> read =

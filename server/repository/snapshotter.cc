@@ -238,8 +238,9 @@ base::Task<void> Snapshotter::Work() {
     const base::SteadyTime deadline = base::Clock::System().SteadyNow() + options_.patience;
     const absl::Status status = co_await Take(std::move(job), deadline);
     if (status.ok()) continue;
-    // A type without states and fold has none to keep; so it is when the aggregate was deleted meanwhile.
-    if (domain::HasReason(status, pb::ERROR_REASON_NO_STATE) || absl::IsNotFound(status)) {
+    // A type without states and fold has none to keep; so it is when the aggregate was deleted, or that version removed
+    // after a later snapshot, meanwhile.
+    if (domain::HasReason(status, pb::ERROR_REASON_NO_STATE) || absl::IsNotFound(status) || IsRemoved(status)) {
       base::LogDebug("no snapshot: there is no state", {{"context", ref.context}, {"aggregate", ref.aggregate}});
       continue;
     }

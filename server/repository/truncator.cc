@@ -1,6 +1,8 @@
 #include "server/repository/truncator.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +24,7 @@ using jetstream::StreamPtr;
 
 // Snapshots that wait until they are old enough are at least this part of that age apart; the newest ones all stay.
 constexpr int kWaiting = 8;
+constexpr int kAttempts = 5;
 
 EventNode NodeOf(const Head& head) {
   return {.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
@@ -167,6 +170,24 @@ base::Task<absl::StatusOr<Truncator::FirstKept>> Truncator::FindFirstKept(domain
   co_return first;
 }
 
+base::Task<absl::StatusOr<std::vector<uint64_t>>> Truncator::Pieces(domain::AggregateRef ref, const Head& head,
+                                                                    jetstream::DecodedEvent kept,
+                                                                    base::SteadyTime deadline) {
+  std::vector<uint64_t> sequences = {kept.event.sequence};
+  // One read for each 32 events: the last one that an event points to.
+  while (!kept.pointers.back.empty()) {
+    const uint64_t sequence = kept.pointers.back.back();
+    CO_ASSIGN_OR_RETURN(std::optional<Message> message,
+                        co_await storage_->reader().Get(head.stream->name, sequence, ReadFrom::kLeader, deadline));
+    if (!message.has_value()) break;
+    absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
+    if (!decoded.ok() || decoded->event.ref != ref) break;
+    sequences.push_back(sequence);
+    kept = *std::move(decoded);
+  }
+  co_return sequences;
+}
+
 base::Task<absl::Status> Truncator::Purge(domain::AggregateRef ref, const Head& head, Truncation truncation,
                                           base::SteadyTime deadline) {
   jetstream::Reader& reader = storage_->reader();
@@ -175,25 +196,44 @@ base::Task<absl::Status> Truncator::Purge(domain::AggregateRef ref, const Head& 
   CO_ASSIGN_OR_RETURN(const std::optional<Message> oldest,
                       co_await reader.Next(stream, filter, 1, ReadFrom::kLeader, deadline));
   if (!oldest.has_value() || oldest->sequence >= truncation.first_sequence) co_return absl::OkStatus();
+  if (truncation.base > head.version || truncation.first_sequence > head.sequence) {
+    co_return domain::CorruptData(stream, head.sequence, "the history ends before what must stay after a truncation");
+  }
   // What stays is looked at once more: the stream could have been restored from a backup since.
-  const std::pair<uint64_t, uint64_t> stays[] = {{truncation.first_kept, truncation.first_sequence},
-                                                 {truncation.base, truncation.base_sequence}};
-  for (const auto& [version, sequence] : stays) {
+  const auto read = [&](uint64_t version,
+                        uint64_t sequence) -> base::Task<absl::StatusOr<jetstream::DecodedEvent>> {
     CO_ASSIGN_OR_RETURN(std::optional<Message> message,
                         co_await reader.Get(stream, sequence, ReadFrom::kLeader, deadline));
     if (!message.has_value()) co_return domain::CorruptData(stream, sequence, "an event that must stay is missing");
-    const absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
-    if (!decoded.ok() || decoded->event.ref != ref || decoded->event.version != version ||
-        (version == truncation.base && decoded->event.commit_id != truncation.commit_id)) {
+    absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(message));
+    if (!decoded.ok() || decoded->event.ref != ref || decoded->event.version != version) {
       co_return domain::CorruptData(stream, sequence, "is not the event that is to stay after a truncation");
     }
+    co_return decoded;
+  };
+  CO_ASSIGN_OR_RETURN(const jetstream::DecodedEvent stands, co_await read(truncation.base, truncation.base_sequence));
+  if (stands.event.commit_id != truncation.commit_id) {
+    co_return domain::CorruptData(stream, truncation.base_sequence, "is not of the save that a snapshot stands for");
   }
-  if (truncation.first_sequence > head.sequence) co_return domain::Internal("a truncation beyond the head");
-  absl::StatusOr<uint64_t> removed =
-      co_await storage_->all_streams().PurgeBelow(stream, filter, truncation.first_sequence, deadline);
-  CO_RETURN_IF_ERROR(removed.status());
-  removed_ += *removed;
-  base::LogDebug("events removed", {{"stream", stream}, {"events", *removed}, {"before", truncation.first_kept}});
+  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent kept, co_await read(truncation.first_kept, truncation.first_sequence));
+  if (kept.event.commit_index != 0) {
+    co_return domain::CorruptData(stream, truncation.first_sequence, "does not begin a save");
+  }
+  CO_ASSIGN_OR_RETURN(std::vector<uint64_t> pieces, co_await Pieces(ref, head, std::move(kept), deadline));
+  // The stream takes no message while NATS purges, which looks through each of its blocks that holds one of the events.
+  // So only some go at a time, and as long as that took it is left alone.
+  uint64_t removed = 0;
+  for (auto sequence = pieces.rbegin(); sequence != pieces.rend(); ++sequence) {
+    if (*sequence <= oldest->sequence) continue;
+    const base::SteadyTime began = clock_->SteadyNow();
+    CO_ASSIGN_OR_RETURN(const uint64_t purged,
+                        co_await storage_->all_streams().PurgeBelow(stream, filter, *sequence, deadline));
+    removed += purged;
+    removed_ += purged;
+    const base::SteadyTime now = clock_->SteadyNow();
+    if (std::next(sequence) != pieces.rend()) co_await executor_->Sleep(now + (now - began));
+  }
+  base::LogDebug("events removed", {{"stream", stream}, {"events", removed}, {"before", truncation.first_kept}});
   co_return absl::OkStatus();
 }
 
@@ -222,6 +262,18 @@ std::vector<uint64_t> Truncator::Surplus(const SnapshotManifest& manifest, const
 base::Task<absl::Status> Truncator::Run(domain::AggregateRef ref, size_t keep, bool remove,
                                         base::SteadyTime deadline) {
   if (keep == 0) co_return absl::OkStatus();
+  absl::Status status;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    status = co_await RunOnce(ref, keep, remove, deadline);
+    if (!absl::IsAborted(status)) break;
+  }
+  // Another daemon was faster, or snapshots are taken too quickly: it is looked after again with the next one.
+  if (absl::IsAborted(status) || IsRemoved(status)) co_return absl::OkStatus();
+  co_return status;
+}
+
+base::Task<absl::Status> Truncator::RunOnce(domain::AggregateRef ref, size_t keep, bool remove,
+                                            base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const StreamPtr stream, co_await storage_->FindEvents(ref, deadline));
   if (stream == nullptr) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const Head head, co_await history_->ReadHead(ref, stream, Absence::kVerify, deadline));
@@ -274,10 +326,7 @@ base::Task<absl::Status> Truncator::Run(domain::AggregateRef ref, size_t keep, b
   }
   if (!fresh && surplus.empty()) co_return absl::OkStatus();
   const Truncation announced = marked.value_or(Truncation());
-  const absl::Status replaced = co_await store_->Replace(ref, std::move(list), std::move(surplus), deadline);
-  // Whoever was faster has looked after it, or the next snapshot will.
-  if (absl::IsAborted(replaced)) co_return absl::OkStatus();
-  CO_RETURN_IF_ERROR(replaced);
+  CO_RETURN_IF_ERROR(co_await store_->Replace(ref, std::move(list), std::move(surplus), deadline));
   if (fresh && IsOnDisk(announced.marked, *stream)) {
     CO_RETURN_IF_ERROR(co_await Purge(ref, head, announced, deadline));
   }

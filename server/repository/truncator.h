@@ -41,7 +41,7 @@ class Truncator {
     std::chrono::milliseconds min_age = kOnDisk;
     // Whether servers that keep so many copies call fsync before they acknowledge, as far as is known.
     std::function<bool(int replicas)> fsync_always = [](int) { return false; };
-    size_t max_events = 4096;  // Removed at a time.
+    size_t max_events = 1024;  // Looked at and announced at a time, or a save more.
   };
 
   // All must outlive it.
@@ -97,8 +97,14 @@ class Truncator {
   // False: other aggregates of the commit that ends with `end` still have events of it.
   base::Task<absl::StatusOr<bool>> IsLastOfGroup(const Head& head, const domain::RecordedEvent& end,
                                                  base::SteadyTime deadline);
+  // The sequence of `kept`, and those of some events before it that are there, descending: to purge piece by piece.
+  base::Task<absl::StatusOr<std::vector<uint64_t>>> Pieces(domain::AggregateRef ref, const Head& head,
+                                                           jetstream::DecodedEvent kept, base::SteadyTime deadline);
+  // Removes what is announced.
   base::Task<absl::Status> Purge(domain::AggregateRef ref, const Head& head, Truncation truncation,
                                  base::SteadyTime deadline);
+  // One attempt of Run. Aborted: the list was changed meanwhile.
+  base::Task<absl::Status> RunOnce(domain::AggregateRef ref, size_t keep, bool remove, base::SteadyTime deadline);
   // Versions that need not be listed any more.
   std::vector<uint64_t> Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base, size_t keep,
                                 const jetstream::Stream& stream) const;
