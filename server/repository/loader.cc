@@ -156,10 +156,16 @@ base::Task<absl::Status> Loader::DropForeignState(HeadAndState& read, base::Stea
   if (!read.state.has_value()) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(read.head, *read.state, /*ends=*/true, deadline));
   if (!belongs) {
-    base::LogWarn("state ignored: its event is not in the history (lost in a power cut, or removed after a snapshot?)",
-                  {{"stream", read.head.stream->name},
-                   {"state_sequence", read.state->sequence},
-                   {"version", read.state->version}});
+    if (read.head.stream->purgeable) {
+      // Nothing unusual: a snapshot stands for it.
+      base::LogDebug("state ignored: its event is not in the history",
+                     {{"stream", read.head.stream->name}, {"version", read.state->version}});
+    } else {
+      base::LogWarn("state ignored: its events are not in the history (lost in a power cut?)",
+                    {{"stream", read.head.stream->name},
+                     {"state_sequence", read.state->sequence},
+                     {"version", read.state->version}});
+    }
     read.state.reset();
   }
   co_return absl::OkStatus();
@@ -544,7 +550,18 @@ base::Task<absl::StatusOr<LoadResult>> Loader::LoadNow(LoadCommand command, base
       co_return domain::AggregateNotFound(command.ref, read.head.deleted);
     }
   }
-  CO_ASSIGN_OR_RETURN(LoadResult result, co_await Build(command.ref, read.head, std::move(read.state), plan, deadline));
+  absl::StatusOr<LoadResult> built = co_await Build(command.ref, read.head, std::move(read.state), plan, deadline);
+  // Perhaps the aggregate has moved on so far meanwhile that what this head needs is removed.
+  for (int reads = 1; reads < kMaxHeadReads && plan.base && IsRemoved(built.status()); ++reads) {
+    const uint64_t version = read.head.version;
+    CO_ASSIGN_OR_RETURN(read, co_await ReadHeadAndState(command.ref, /*stateless=*/false, deadline));
+    if (read.head.version == 0 || read.head.deleted) {
+      co_return domain::AggregateNotFound(command.ref, read.head.deleted);
+    }
+    if (read.head.version == version) break;
+    built = co_await Build(command.ref, read.head, std::move(read.state), plan, deadline);
+  }
+  CO_ASSIGN_OR_RETURN(LoadResult result, std::move(built));
   Keep(plan, read.head, result, loaded_at);
   if (!plan.events) result.events.clear();
   co_return result;

@@ -101,8 +101,11 @@ base::Task<absl::StatusOr<bool>> SnapshotStore::IsAsSafeAs(int replicas, base::S
     // Without large states there are no blocks.
     if (!facts.has_value() && kv != kv_) continue;
     if (!facts.has_value() || !facts->on_disk || !facts->for_ever || facts->replicas < replicas) {
-      base::LogWarn("events are not truncated: their snapshots are not kept as safely",
-                    {{"bucket", kv->options().bucket}, {"replicas_of_events", replicas}});
+      // Once: it is asked after every snapshot.
+      if (!said_unsafe_.exchange(true)) {
+        base::LogWarn("events are not truncated: their snapshots are not kept as safely",
+                      {{"bucket", kv->options().bucket}, {"replicas_of_events", replicas}});
+      }
       co_return false;
     }
   }

@@ -105,6 +105,7 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   base::Executor* const executor_;
   const base::Clock* const clock_;
   std::atomic<uint64_t> damaged_ = 0;
+  std::atomic<bool> said_unsafe_ = false;
 };
 
 }  // namespace persistd::repository

@@ -360,7 +360,8 @@ TEST_CASE("Lists have a largest length", "[config]") {
   REQUIRE(
       Refusal({.yaml = aggregates}) ==
       "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
-      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots");
+      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots, "
+      "retention");
   std::string tags = "t";
   for (int i = 0; i < 16; ++i) tags += ",t";
   REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.stream.placement.tags=" + tags}}),

@@ -113,7 +113,7 @@ TEST_CASE("A torn save never comes out, whatever follows it", "[index]") {
 
 TEST_CASE("A commit of several aggregates comes out without the events that were removed of it", "[index]") {
   const jetstream::Message first = Grouped(Event(11, "a", 1, "c", "1/1"), "1/5");
-  const jetstream::Message third = Grouped(Event(13, "b", 1, "c", "2/2"), "3/5");
+  const jetstream::Message third = Grouped(Event(13, "b", 2, "c", "2/2"), "3/5");
   const jetstream::Message fourth = Grouped(Event(14, "d", 1, "c", "1/1"), "4/5");
   const jetstream::Message last = Grouped(Event(15, "e", 1, "c", "1/1"), "5/5");
   CHECK(Assemble({first, third, fourth, last}) == Saves{{11, 13, 14, 15}});

@@ -126,6 +126,19 @@ class Truncated {
       versions.push_back(std::stoull(*message->headers.Find("ce-aggregateversion")));
     }
   }
+  // Whether all events up to `last` are in the stream from the first one on that is. While some are being removed they
+  // are read anew.
+  bool IsWhole(const domain::AggregateRef& ref, uint64_t last) {
+    return testing::PollUntil(
+        [&] {
+          const std::vector<uint64_t> versions = Stored(ref);
+          for (size_t i = 1; i < versions.size(); ++i) {
+            if (versions[i] != versions[i - 1] + 1) return false;
+          }
+          return !versions.empty() && versions.back() == last;
+        },
+        5s);
+  }
   uint64_t FirstStored(const domain::AggregateRef& ref) {
     jetstream::Reader reader(&daemon.writes());
     const std::optional<jetstream::Message> message = testing::Must(base::BlockOn(reader.Next(

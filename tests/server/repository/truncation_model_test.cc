@@ -89,9 +89,8 @@ class Game {
       if (model.events.empty()) continue;
       Load(Order(id), model);
       History(Order(id), model);
-      const std::vector<uint64_t> stored = daemon().Stored(Order(id));
-      CHECK(stored == Range(stored.front(), model.events.size()));
-      removed_ += stored.front() - 1;
+      CHECK(daemon().IsWhole(Order(id), model.events.size()));
+      removed_ += daemon().FirstStored(Order(id)) - 1;
     }
   }
   uint64_t removed() const { return removed_; }
