@@ -36,7 +36,7 @@ absl::Status CheckPath(absl::string_view text) {
 }
 
 std::vector<std::string> Names() {
-  return {"context",   "aggregate", "replicas",  "compression",          "storage",  "placement",
+  return {"context",   "aggregate", "replicas",  "compression",          "storage",   "placement",
           "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots", "retention"};
 }
 
@@ -163,9 +163,10 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
     if (!first_lines.contains(name)) refuse(node.line, "", absl::StrCat("has no ", name));
   }
   if (type.retention == Retention::kTruncateBeforeSnapshot && !type.snapshots) {
-    refuse(first_lines.at("retention"), ".retention",
-           "events can be removed only where snapshots stand for them; allowed: together with snapshots, which says how "
-           "many to keep");
+    refuse(
+        first_lines.at("retention"), ".retention",
+        "events can be removed only where snapshots stand for them; allowed: together with snapshots, which says how "
+        "many to keep");
   }
   if (!type.fold.empty() && !type.fold_file.empty()) refuse(node.line, "", "has both fold and fold_file");
   return good;

@@ -90,7 +90,8 @@ bool SaveAssembler::Continues(const Entry& entry) const {
     return entry.group_size == last.group_size && entry.group_place > last.group_place &&
            entry.group_place - last.group_place == entry.sequence - last.sequence;
   }
-  return entry.sequence == last.sequence + 1 && entry.group_size == 0 && entry.ref == last.ref && entry.parts == last.parts && entry.part == last.part + 1;
+  return entry.sequence == last.sequence + 1 && entry.group_size == 0 && entry.ref == last.ref &&
+         entry.parts == last.parts && entry.part == last.part + 1;
 }
 
 std::vector<Entry> SaveAssembler::Add(Entry entry) {

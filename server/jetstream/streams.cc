@@ -267,7 +267,8 @@ base::Task<absl::StatusOr<uint64_t>> Streams::PurgeBelow(std::string name, std::
   absl::StatusOr<ApiAnswer> answer =
       co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.PURGE.", name), body, deadline);
   if (!answer.ok()) co_return ReadError(answer.status(), what);
-  if (answer->error.has_value()) co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
+  if (answer->error.has_value())
+    co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
   co_return UnsignedField(answer->body, "purged");
 }
 

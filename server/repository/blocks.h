@@ -33,8 +33,8 @@ class Blocks {
   // Stores `content`, which the caller keeps, in blocks. On OK they are all there.
   base::Task<absl::StatusOr<domain::ChunkList>> Store(const std::string& content, base::SteadyTime deadline);
   // The content that `list` names. CORRUPT_DATA when a block is missing or is not what its CID says; then `owner` and
-  // `sequence` name the message that lists them. how: who is asked, and, where it is not nullptr, a time that becomes the
-  // latest one at which one of the blocks was written.
+  // `sequence` name the message that lists them. how: who is asked, and, where it is not nullptr, a time that becomes
+  // the latest one at which one of the blocks was written.
   struct How {
     jetstream::ReadFrom from = jetstream::ReadFrom::kAnyReplica;
     base::WallTime* written = nullptr;

@@ -90,9 +90,10 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::ByHint(domain:
 
 absl::Status CommitSearch::MayBeRemoved(const domain::AggregateRef& ref, const absl::Status& removed) {
   const uint64_t first = domain::GetErrorDetail(removed)->history_removed().first_version();
-  return domain::HistoryRemoved(ref, first,
-                                "so whether a save with this request_id is stored already cannot be told, and it is not "
-                                "stored again: load the aggregate, decide again, and save under a new request_id");
+  return domain::HistoryRemoved(
+      ref, first,
+      "so whether a save with this request_id is stored already cannot be told, and it is not "
+      "stored again: load the aggregate, decide again, and save under a new request_id");
 }
 
 base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domain::AggregateRef ref, Head head,

@@ -44,11 +44,11 @@ class CommitSearch {
                                    base::SteadyTime deadline);
 
  private:
-  // Visits the ends of saves from `last` down to `first`, or to the first one that is kept; the visitor returns false to
-  // stop. Answers with the version that it went, or would have gone, down to; last + 1 when nothing of it is kept.
+  // Visits the ends of saves from `last` down to `first`, or to the first one that is kept; the visitor returns false
+  // to stop. Answers with the version that it went, or would have gone, down to; last + 1 when nothing of it is kept.
   using CommitVisitor = std::function<bool(const domain::RecordedEvent& end)>;
   base::Task<absl::StatusOr<uint64_t>> VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
-                                        CommitVisitor visitor, base::SteadyTime deadline);
+                                                    CommitVisitor visitor, base::SteadyTime deadline);
 
   // The first version of the save if the hints know it, and the stream agrees.
   base::Task<absl::StatusOr<std::optional<uint64_t>>> ByHint(domain::AggregateRef ref, Head head, std::string commit_id,

@@ -237,7 +237,7 @@ base::Task<absl::StatusOr<std::optional<Truncation>>> History::TruncationOf(doma
   CO_ASSIGN_OR_RETURN(const std::optional<Truncation> now, co_await truncations_->TruncationOf(ref, deadline));
   if (!now.has_value() || now->base_sequence <= truncation->base_sequence) co_return none;
   CO_ASSIGN_OR_RETURN(event, co_await storage_->reader().Get(stream->name, now->base_sequence, ReadFrom::kLeader,
-                                                            ReadDeadline(deadline)));
+                                                             ReadDeadline(deadline)));
   if (!event.has_value()) co_return none;
   const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, now->base, *std::move(event));
   co_return decoded.ok() && decoded->event.commit_id == now->commit_id ? now : none;
@@ -259,9 +259,8 @@ base::Task<absl::StatusOr<uint64_t>> History::FirstKept(domain::AggregateRef ref
   CO_ASSIGN_OR_RETURN(const std::optional<Truncation> truncation, co_await TruncationOf(ref, stream, deadline));
   if (!truncation.has_value()) co_return 0;
   jetstream::Reader& reader = storage_->reader();
-  CO_ASSIGN_OR_RETURN(std::optional<Message> first,
-                      co_await reader.Next(stream->name, domain::EventFilter(ref), 1, ReadFrom::kLeader,
-                                           ReadDeadline(deadline)));
+  CO_ASSIGN_OR_RETURN(std::optional<Message> first, co_await reader.Next(stream->name, domain::EventFilter(ref), 1,
+                                                                         ReadFrom::kLeader, ReadDeadline(deadline)));
   if (!first.has_value() || first->sequence >= truncation->first_sequence) co_return truncation->first_kept;
   // Something before it is still there: it is about to be removed, or its removal was not completed. Removing goes
   // upwards, so what comes just before tells which.
@@ -270,13 +269,17 @@ base::Task<absl::StatusOr<uint64_t>> History::FirstKept(domain::AggregateRef ref
   if (!kept.has_value()) co_return truncation->first_kept;
   CO_ASSIGN_OR_RETURN(const DecodedEvent decoded, Accept(ref, *stream, truncation->first_kept, *std::move(kept)));
   if (decoded.pointers.back.empty()) co_return truncation->first_kept;
-  CO_ASSIGN_OR_RETURN(const std::optional<Message> before,
-                      co_await reader.Get(stream->name, decoded.pointers.back.front(), ReadFrom::kLeader,
-                                          ReadDeadline(deadline)));
+  CO_ASSIGN_OR_RETURN(
+      const std::optional<Message> before,
+      co_await reader.Get(stream->name, decoded.pointers.back.front(), ReadFrom::kLeader, ReadDeadline(deadline)));
   if (!before.has_value()) co_return truncation->first_kept;
   const absl::StatusOr<DecodedEvent> oldest = jetstream::DecodeEvent(*std::move(first));
   if (!oldest.ok()) co_return truncation->first_kept;
-  co_return std::clamp(oldest->event.version, truncation->removed_before, truncation->first_kept);
+  const domain::RecordedEvent& event = oldest->event;
+  // What is left of a save is not shown.
+  const uint64_t begins =
+      event.commit_index == 0 ? event.version : event.version - event.commit_index + event.commit_size;
+  co_return std::clamp(begins, truncation->removed_before, truncation->first_kept);
 }
 
 base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,

@@ -391,10 +391,9 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSna
       CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(head, *snapshot, /*ends=*/false, deadline));
       if (belongs) co_return std::move(snapshot);
     }
-    base::LogWarn("snapshot passed over: it is of another history or schema version",
-                  {{"stream", head.stream->name},
-                   {"version", snapshot->version},
-                   {"schema_version", snapshot->schema_version}});
+    base::LogWarn(
+        "snapshot passed over: it is of another history or schema version",
+        {{"stream", head.stream->name}, {"version", snapshot->version}, {"schema_version", snapshot->schema_version}});
     at_most = snapshot->version - 1;
   }
   co_return none;
@@ -448,8 +447,9 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
     const uint64_t kept = domain::GetErrorDetail(completed)->history_removed().first_version();
     co_return domain::HistoryRemoved(
         ref, kept,
-        absl::StrCat("no snapshot of version ", head.version, " or before can be used: it is older than what is kept, or ",
-                     "those that there are are damaged or of another state_schema_version (the daemon's log says which)"));
+        absl::StrCat(
+            "no snapshot of version ", head.version, " or before can be used: it is older than what is kept, or ",
+            "those that there are are damaged or of another state_schema_version (the daemon's log says which)"));
   }
   result.events.clear();
   result.snapshot_version = snapshot->version;

@@ -360,8 +360,8 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> Saver::FindEarlier(const Att
     const uint64_t place = part.expectation.version + 1;
     const absl::StatusOr<std::optional<domain::RecordedEvent>> found =
         co_await search_.At(part.ref, head, attempt.commit_id, place, attempt.deadline);
-    // An event that is not kept any more: the aggregate has moved on since, which is the answer to a save of that version
-    // whether it is stored or not. Of a commit whose first aggregate is found it is no answer.
+    // An event that is not kept any more: the aggregate has moved on since, which is the answer to a save of that
+    // version whether it is stored or not. Of a commit whose first aggregate is found it is no answer.
     const bool removed = IsRemoved(found.status()) && !attempt.stored && !attempt.open;
     if (!found.ok() && !removed) co_return found.status();
     if (found.ok() && found->has_value()) co_return place;

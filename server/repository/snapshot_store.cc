@@ -32,7 +32,7 @@ jetstream::Message MessageOf(KvEntry entry) {
 }  // namespace
 
 base::Task<absl::StatusOr<SnapshotStore::Listed>> SnapshotStore::Find(domain::AggregateRef ref, ReadFrom from,
-                                                                     base::SteadyTime deadline) {
+                                                                      base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await kv_->Last(ManifestKey(ref), from, deadline));
   Listed found;
   if (!entry.has_value()) co_return found;
@@ -153,8 +153,7 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> SnapshotStore::La
                                         [](uint64_t v, const ManifestEntry& entry) { return v < entry.version; });
     if (after == entries.begin()) co_return std::optional<domain::StateRecord>();
     const ManifestEntry entry = *std::prev(after);
-    absl::StatusOr<std::optional<Stored>> state =
-        co_await ReadRecord(ref, entry, ReadFrom::kAnyReplica, deadline);
+    absl::StatusOr<std::optional<Stored>> state = co_await ReadRecord(ref, entry, ReadFrom::kAnyReplica, deadline);
     if (state.ok() && state->has_value()) co_return std::optional<domain::StateRecord>(std::move((*state)->state));
     if (!state.ok() && !absl::IsDataLoss(state.status())) co_return state.status();
     // Removed since the list was read, or by someone who has an older one: look at the list as it is now.

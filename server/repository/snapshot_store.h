@@ -62,7 +62,8 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   base::Task<absl::StatusOr<Listed>> List(domain::AggregateRef ref, base::SteadyTime deadline) {
     return Find(std::move(ref), jetstream::ReadFrom::kLeader, deadline);
   }
-  // Puts the list in the place of that revision, without `dropped`, whose records are erased. Aborted: another is there.
+  // Puts the list in the place of that revision, without `dropped`, whose records are erased. Aborted: another is
+  // there.
   base::Task<absl::Status> Replace(domain::AggregateRef ref, Listed list, std::vector<uint64_t> dropped,
                                    base::SteadyTime deadline);
 
@@ -88,7 +89,8 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   };
   using Records = std::vector<Dropped>;
 
-  base::Task<absl::StatusOr<Listed>> Find(domain::AggregateRef ref, jetstream::ReadFrom from, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<Listed>> Find(domain::AggregateRef ref, jetstream::ReadFrom from,
+                                          base::SteadyTime deadline);
   // nullopt: it is not there any more. DataLoss: it is damaged.
   base::Task<absl::StatusOr<std::optional<Stored>>> ReadRecord(domain::AggregateRef ref, ManifestEntry entry,
                                                                jetstream::ReadFrom from, base::SteadyTime deadline);

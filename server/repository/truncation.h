@@ -1,5 +1,5 @@
-// What of an aggregate's history was removed, or may be removed at any moment, because a snapshot stands for it: a part of
-// the aggregate's list of snapshots (snapshot_manifest.h). Plain values, and what reads need to know of them.
+// What of an aggregate's history was removed, or may be removed at any moment, because a snapshot stands for it: a part
+// of the aggregate's list of snapshots (snapshot_manifest.h). Plain values, and what reads need to know of them.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace persistd::repository {
 
-// It is written before anything is removed, and stays. As long as it is there, the list names a usable snapshot of version
-// `base` or later.
+// It is written before anything is removed, and stays. As long as it is there, the list names a usable snapshot of
+// version `base` or later.
 struct Truncation {
   uint64_t base = 0;           // The version whose snapshot stands for the events up to it.
   std::string commit_id;       // Of the save that made that version.

@@ -54,8 +54,7 @@ bool Truncator::IsOld(base::WallTime time, const jetstream::Stream& stream) cons
   return clock_->WallNow() - time >= AgeFor(stream);
 }
 
-base::Task<absl::StatusOr<bool>> Truncator::FoldContinues(const domain::StateRecord& state,
-                                                          base::SteadyTime deadline) {
+base::Task<absl::StatusOr<bool>> Truncator::FoldContinues(const domain::StateRecord& state, base::SteadyTime deadline) {
   const auto found = options_.rules.find({state.ref.context, state.ref.aggregate});
   if (found == options_.rules.end() || found->second.fold == nullptr) co_return true;
   const TypeRules& rules = found->second;
@@ -70,8 +69,8 @@ base::Task<absl::StatusOr<bool>> Truncator::FoldContinues(const domain::StateRec
   co_return domain::Overloaded(absl::StrCat("the fold could not run: ", output.status.message()));
 }
 
-base::Task<absl::StatusOr<std::optional<Truncator::Usable>>> Truncator::Test(domain::AggregateRef ref,
-                                                                             const Head& head, ManifestEntry entry,
+base::Task<absl::StatusOr<std::optional<Truncator::Usable>>> Truncator::Test(domain::AggregateRef ref, const Head& head,
+                                                                             ManifestEntry entry,
                                                                              base::SteadyTime deadline) {
   std::optional<Usable> no;
   if (entry.version > head.version) co_return no;
@@ -111,8 +110,7 @@ base::Task<absl::StatusOr<bool>> Truncator::HasUsable(domain::AggregateRef ref, 
 base::Task<absl::StatusOr<std::optional<Truncator::Base>>> Truncator::FindBase(domain::AggregateRef ref,
                                                                                const Head& head,
                                                                                const SnapshotManifest& manifest,
-                                                                               size_t keep,
-                                                                               base::SteadyTime deadline) {
+                                                                               size_t keep, base::SteadyTime deadline) {
   std::optional<Base> none;
   size_t usables = 0;
   for (auto entry = manifest.entries.rbegin(); entry != manifest.entries.rend(); ++entry) {
@@ -148,8 +146,8 @@ base::Task<absl::StatusOr<Truncator::FirstKept>> Truncator::FindFirstKept(domain
                                                                           uint64_t from, base::SteadyTime deadline) {
   const uint64_t last = base.version - base.commit_index;
   FirstKept first;
-  // The last event that ends a commit of several aggregates must stay as long as others have events of it: it tells that
-  // these count.
+  // The last event that ends a commit of several aggregates must stay as long as others have events of it: it tells
+  // that these count.
   bool ended = false;
   absl::Status failed;
   uint64_t read = 0;
@@ -200,8 +198,7 @@ base::Task<absl::Status> Truncator::Purge(domain::AggregateRef ref, const Head& 
     co_return domain::CorruptData(stream, head.sequence, "the history ends before what must stay after a truncation");
   }
   // What stays is looked at once more: the stream could have been restored from a backup since.
-  const auto read = [&](uint64_t version,
-                        uint64_t sequence) -> base::Task<absl::StatusOr<jetstream::DecodedEvent>> {
+  const auto read = [&](uint64_t version, uint64_t sequence) -> base::Task<absl::StatusOr<jetstream::DecodedEvent>> {
     CO_ASSIGN_OR_RETURN(std::optional<Message> message,
                         co_await reader.Get(stream, sequence, ReadFrom::kLeader, deadline));
     if (!message.has_value()) co_return domain::CorruptData(stream, sequence, "an event that must stay is missing");
@@ -259,8 +256,7 @@ std::vector<uint64_t> Truncator::Surplus(const SnapshotManifest& manifest, const
   return surplus;
 }
 
-base::Task<absl::Status> Truncator::Run(domain::AggregateRef ref, size_t keep, bool remove,
-                                        base::SteadyTime deadline) {
+base::Task<absl::Status> Truncator::Run(domain::AggregateRef ref, size_t keep, bool remove, base::SteadyTime deadline) {
   if (keep == 0) co_return absl::OkStatus();
   absl::Status status;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -347,8 +343,7 @@ base::Task<absl::Status> Truncator::Drop(domain::AggregateRef ref, uint64_t vers
       }
       bool another = false;
       if (head.version > 0) {
-        CO_ASSIGN_OR_RETURN(another,
-                            co_await HasUsable(ref, head, list.manifest, truncation.base, version, deadline));
+        CO_ASSIGN_OR_RETURN(another, co_await HasUsable(ref, head, list.manifest, truncation.base, version, deadline));
       }
       if (!another) {
         co_return domain::HistoryRemoved(

@@ -1,8 +1,8 @@
 // Removes events that a snapshot stands for, of types with `retention: truncate_before_snapshot`. Thread-safe.
 //
 // What must never happen is that an event is removed which is still needed. README.md of this folder has the rules and
-// why they suffice. In short: nothing is removed unless the aggregate's list of snapshots says beforehand, durably, from
-// where on events stay; the list then always names a usable snapshot from there on, and every change of the list
+// why they suffice. In short: nothing is removed unless the aggregate's list of snapshots says beforehand, durably,
+// from where on events stay; the list then always names a usable snapshot from there on, and every change of the list
 // keeps it so.
 #pragma once
 
@@ -69,8 +69,9 @@ class Truncator {
                                                          ManifestEntry entry, base::SteadyTime deadline);
   base::Task<absl::StatusOr<bool>> FoldContinues(const domain::StateRecord& state, base::SteadyTime deadline);
   // Whether the list names a usable snapshot of `version` or later, other than `except`.
-  base::Task<absl::StatusOr<bool>> HasUsable(domain::AggregateRef ref, const Head& head, const SnapshotManifest& manifest,
-                                             uint64_t version, uint64_t except, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<bool>> HasUsable(domain::AggregateRef ref, const Head& head,
+                                             const SnapshotManifest& manifest, uint64_t version, uint64_t except,
+                                             base::SteadyTime deadline);
 
   // How old something must be to be on disk, and to be removed, in a stream.
   std::chrono::milliseconds AgeFor(const jetstream::Stream& stream) const;

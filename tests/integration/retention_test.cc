@@ -15,10 +15,11 @@ namespace {
 using testing::PollUntil;
 
 std::vector<std::string> Sets(const World& world, const std::string& retention) {
-  return {"nats.monitoring_url=" + world.nats().monitoring_url(), "repository.truncation_min_age=0s",
-          absl::StrCat("repository.aggregates=[{context: sales, aggregate: order, fold: \"{\\\"n\\\": (($state.n // 0) + "
-                       "1)}\", snapshots: {every_events: 4, keep: 1}, retention: ",
-                       retention, "}]")};
+  return {
+      "nats.monitoring_url=" + world.nats().monitoring_url(), "repository.truncation_min_age=0s",
+      absl::StrCat("repository.aggregates=[{context: sales, aggregate: order, fold: \"{\\\"n\\\": (($state.n // 0) + "
+                   "1)}\", snapshots: {every_events: 4, keep: 1}, retention: ",
+                   retention, "}]")};
 }
 
 uint64_t FirstVersion(Api& api, const pb::AggregateRef& ref) { return Must(api.History(ref)).front().version(); }

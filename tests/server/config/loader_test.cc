@@ -15,7 +15,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr char kTruncated[] =
-    "repository.aggregates=[{context: a, aggregate: b, snapshots: {every_events: 1}, retention: truncate_before_snapshot}]";
+    "repository.aggregates=[{context: a, aggregate: b, snapshots: {every_events: 1}, retention: "
+    "truncate_before_snapshot}]";
 
 TEST_CASE("Without sources the configuration is the default one", "[config]") {
   REQUIRE(LoadConfig({}).value() == Config{});

@@ -79,8 +79,8 @@ std::vector<Case> Cases() {
        true,
        "whether the save of sales/order/A-1 is stored is not known (the connection was lost); repeat it with the same "
        "request_id"},
-      {WriteOutcomeUnknown("writing b/k", "no answer"), StatusCode::kUnavailable, pb::ERROR_REASON_OUTCOME_UNKNOWN, true,
-       "writing b/k: whether it took place is not known (no answer); repeat the call"},
+      {WriteOutcomeUnknown("writing b/k", "no answer"), StatusCode::kUnavailable, pb::ERROR_REASON_OUTCOME_UNKNOWN,
+       true, "writing b/k: whether it took place is not known (no answer); repeat the call"},
       {ShuttingDown(), StatusCode::kUnavailable, pb::ERROR_REASON_SHUTTING_DOWN, true,
        "the daemon is stopping; nothing was stored, retry is safe"},
       {CorruptData("S", 7, "header ce-id is missing"), StatusCode::kDataLoss, pb::ERROR_REASON_CORRUPT_DATA, false,
@@ -146,8 +146,7 @@ TEST_CASE("The details hold what a program needs", "[domain]") {
   for (const absl::Status& status :
        {RequestIdReused(kRef, "r", "d"), AggregateNotFound(kRef), VersionNotFound(kRef, 2, 1),
         NothingRecordedBy(kRef, "t", 1), VersionConflict(kRef, 1, 2), ForeignMessage(kRef, "S", 1),
-        HistoryRemoved(kRef, 2),
-        TypeNotDeclared(kRef), OutcomeUnknown(kRef, "w")}) {
+        HistoryRemoved(kRef, 2), TypeNotDeclared(kRef), OutcomeUnknown(kRef, "w")}) {
     const pb::AggregateRef ref = DetailOf(status).ref();
     CHECK(AggregateRef{ref.context(), ref.aggregate(), ref.entity_id()} == kRef);
   }

@@ -42,8 +42,10 @@ class MovedClock final : public base::Clock {
   std::atomic<std::chrono::minutes> moved_{};
 };
 
-// A snapshot of the type is taken by each fourth event, or on request. min_age 0: what can be removed is removed at once.
-inline RepositoryOptions Truncating(size_t keep = 1, std::chrono::milliseconds min_age = 0ms, bool fsync_always = true) {
+// A snapshot of the type is taken by each fourth event, or on request. min_age 0: what can be removed is removed at
+// once.
+inline RepositoryOptions Truncating(size_t keep = 1, std::chrono::milliseconds min_age = 0ms,
+                                    bool fsync_always = true) {
   RepositoryOptions options;
   options.snapshot_policies[{"sales", "order"}] = {.every_events = 4, .keep = keep, .truncates = true};
   options.storage.types[{"sales", "order"}] = {};
@@ -118,9 +120,8 @@ class Truncated {
     jetstream::Reader reader(&daemon.writes());
     std::vector<uint64_t> versions;
     for (uint64_t sequence = 1;; ++sequence) {
-      const std::optional<jetstream::Message> message = testing::Must(
-          base::BlockOn(reader.Next(kOrderEvents, domain::EventFilter(ref), sequence, jetstream::ReadFrom::kLeader,
-                                    TestRepository::In(20s))));
+      const std::optional<jetstream::Message> message = testing::Must(base::BlockOn(reader.Next(
+          kOrderEvents, domain::EventFilter(ref), sequence, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
       if (!message.has_value()) return versions;
       sequence = message->sequence;
       versions.push_back(std::stoull(*message->headers.Find("ce-aggregateversion")));
@@ -141,8 +142,8 @@ class Truncated {
   }
   uint64_t FirstStored(const domain::AggregateRef& ref) {
     jetstream::Reader reader(&daemon.writes());
-    const std::optional<jetstream::Message> message = testing::Must(base::BlockOn(reader.Next(
-        kOrderEvents, domain::EventFilter(ref), 1, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
+    const std::optional<jetstream::Message> message = testing::Must(base::BlockOn(
+        reader.Next(kOrderEvents, domain::EventFilter(ref), 1, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
     return message.has_value() ? std::stoull(*message->headers.Find("ce-aggregateversion")) : 0;
   }
   // Whether the first event that is stored becomes that of `version`.

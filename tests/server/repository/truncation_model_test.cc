@@ -1,10 +1,10 @@
-// Random saves, snapshots, deletions and truncations by two daemons against a model of what was saved; also while NATS is
-// killed again and again.
+// Random saves, snapshots, deletions and truncations by two daemons against a model of what was saved; also while NATS
+// is killed again and again.
 
-#include <nlohmann/json.hpp>
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
@@ -29,11 +29,11 @@ uint32_t Seed() {
 
 // What was saved of one aggregate.
 struct Model {
-  std::vector<int> events;                // The number in each.
-  std::vector<std::string> commit_ids;    // Of each.
-  std::vector<base::WallTime> recorded;   // Of each.
-  std::vector<SaveCommand> saves;         // As they were made.
-  uint64_t first_kept = 1;                // At least; it only grows.
+  std::vector<int> events;               // The number in each.
+  std::vector<std::string> commit_ids;   // Of each.
+  std::vector<base::WallTime> recorded;  // Of each.
+  std::vector<SaveCommand> saves;        // As they were made.
+  uint64_t first_kept = 1;               // At least; it only grows.
 
   json StateAt(uint64_t version) const {
     int64_t sum = 0;
@@ -44,8 +44,7 @@ struct Model {
 
 class Game {
  public:
-  Game(const NatsServer& nats, uint32_t seed, size_t keep)
-      : random_(seed), options_(Truncating(keep)), nats_(nats) {
+  Game(const NatsServer& nats, uint32_t seed, size_t keep) : random_(seed), options_(Truncating(keep)), nats_(nats) {
     for (std::unique_ptr<TruncatedFolding>& daemon : daemons_) {
       daemon = std::make_unique<TruncatedFolding>(nats_, options_);
     }
@@ -130,8 +129,7 @@ class Game {
       all.saves.push_back(NewSave(ref, models_[ref.entity_id]));
       all.saves.back().request_id.clear();
     }
-    const SaveAllResult saved =
-        Must(base::BlockOn(daemon().daemon.repository().SaveAll(all, TestRepository::In(20s))));
+    const SaveAllResult saved = Must(base::BlockOn(daemon().daemon.repository().SaveAll(all, TestRepository::In(20s))));
     for (size_t i = 0; i < all.saves.size(); ++i) {
       Note(all.saves[i], saved.results[i], models_[all.saves[i].ref.entity_id]);
     }
@@ -270,8 +268,9 @@ TEST_CASE("A NATS that is killed while events are removed loses none that is nee
     for (int i = 0; i < kAggregates; ++i) {
       base::Promise<bool> promise;
       taken.push_back(promise.future());
-      SnapshotCommand command{
-          .ref = Order(absl::StrCat("killed ", i)), .version = 0, .state = StateOf(absl::StrCat("{\"v\":", versions[i], "}"))};
+      SnapshotCommand command{.ref = Order(absl::StrCat("killed ", i)),
+                              .version = 0,
+                              .state = StateOf(absl::StrCat("{\"v\":", versions[i], "}"))};
       base::Spawn([](Repository& repository, SnapshotCommand snapshot, base::Promise<bool> done) -> base::Task<void> {
         const auto result = co_await repository.CreateSnapshot(std::move(snapshot), TestRepository::In(20s));
         done.TrySet(result.ok());

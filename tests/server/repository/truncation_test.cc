@@ -55,7 +55,8 @@ TEST_CASE("Events before the oldest snapshot that is kept are removed, and the a
   CHECK(one.daemon.repository().stats().snapshots.removed_events == 3);
 }
 
-TEST_CASE("As many snapshots as asked for stay usable, and nothing is removed before there are so many", "[truncation]") {
+TEST_CASE("As many snapshots as asked for stay usable, and nothing is removed before there are so many",
+          "[truncation]") {
   Truncated one(Nats(), Truncating(/*keep=*/2));
   const domain::AggregateRef ref = Order("keep 2");
   one.Grow(ref, 0, 4);
@@ -525,8 +526,8 @@ TEST_CASE("An event that is lost beside those that were removed is a loss", "[tr
   // As if somebody purged too much.
   const std::string filter = domain::EventFilter(ref);
   jetstream::Reader reader(&one.daemon.writes());
-  const std::optional<jetstream::Message> last = Must(base::BlockOn(
-      reader.Last(kOrderEvents, filter, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
+  const std::optional<jetstream::Message> last =
+      Must(base::BlockOn(reader.Last(kOrderEvents, filter, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
   const std::string body = absl::StrCat("{\"filter\":\"", filter, "\",\"seq\":", last->sequence, "}");
   Must(base::BlockOn(jetstream::CallApi(one.daemon.writes(), absl::StrCat("$JS.API.STREAM.PURGE.", kOrderEvents), body,
                                         TestRepository::In(20s))));
@@ -610,7 +611,8 @@ TEST_CASE("A fold goes on from the snapshot", "[truncation][fold]") {
   CHECK(TruncatedFolding(Nats())->LoadedState(ref) == R"({"n":8,"sum":0})");
 }
 
-TEST_CASE("With a new schema version the events that are gone cannot be folded, and that is said", "[truncation][fold]") {
+TEST_CASE("With a new schema version the events that are gone cannot be folded, and that is said",
+          "[truncation][fold]") {
   TruncatedFolding folding(Nats());
   Truncated& one = *folding;
   const domain::AggregateRef ref = Order("new schema");
@@ -692,8 +694,13 @@ TEST_CASE("What was announced before NATS was killed is removed when it is back"
 
 TEST_CASE("A list of snapshots that says what was removed is read as it was written", "[truncation]") {
   SnapshotManifest manifest;
-  manifest.entries.push_back({.version = 8, .schema_version = 1, .content_type = "", .size = 3, .cid = "c",
-                              .commit_id = "id", .created = base::WallTime(1s)});
+  manifest.entries.push_back({.version = 8,
+                              .schema_version = 1,
+                              .content_type = "",
+                              .size = 3,
+                              .cid = "c",
+                              .commit_id = "id",
+                              .created = base::WallTime(1s)});
   const std::string plain = manifest.ToJson();
   CHECK(absl::StrContains(plain, "\"format\":1"));
   manifest.truncation = Truncation{.base = 8,
