@@ -33,7 +33,9 @@ constexpr const char* kFeatures[] = {
 }  // namespace
 
 Daemon::Daemon(config::Config config, const base::Clock* clock)
-    : config_(std::move(config)), started_at_(clock->WallNow()) {}
+    : config_(std::move(config)),
+      monitored_servers_(MonitoringUrlsOf(config_.nats).size()),
+      started_at_(clock->WallNow()) {}
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, const base::Clock* clock) {
   if (config.nats.tls.enabled) RETURN_IF_ERROR(jetstream::CheckTlsUsable());
@@ -234,7 +236,7 @@ std::string Daemon::address() const {
 jetstream::FsyncMode Daemon::FsyncMode(int replicas) const {
   base::MutexLock lock(mutex_);
   const bool all_asked =
-      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= MonitoringUrlsOf(config_.nats).size();
+      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= monitored_servers_;
   // Some server calling fsync late is known from one; that all call it at once only from all.
   return fsync_ == jetstream::FsyncMode::kAlways && !all_asked ? jetstream::FsyncMode::kUnknown : fsync_;
 }

@@ -72,6 +72,7 @@ class Daemon {
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
 
   const config::Config config_;
+  const size_t monitored_servers_;  // Whose monitoring ports are known.
   const base::WallTime started_at_;
 
   base::Executor executor_{"persistd-timer"};

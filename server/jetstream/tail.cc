@@ -46,9 +46,9 @@ uint64_t Fingerprint(const Message& message) {
   mix(message.subject);
   for (const char* name : {"ce-id", "ce-commitid"}) {
     const std::string* value = message.headers.Find(name);
-    mix(value == nullptr ? "" : *value);
+    mix(value == nullptr ? absl::string_view() : absl::string_view(*value));
   }
-  mix(absl::StrCat(message.time.time_since_epoch().count()));
+  mix(absl::AlphaNum(message.time.time_since_epoch().count()).Piece());
   return hash;
 }
 
