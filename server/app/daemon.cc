@@ -208,6 +208,7 @@ void Daemon::Stop() {
     if (stopping_) return;
     stopping_ = true;
   }
+  // Not everything was made where Create refused the configuration.
   if (server_ != nullptr) {
     base::LogInfo("stopping", {{"grace_ms", config_.server.shutdown_grace.count()}});
     // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
@@ -218,7 +219,7 @@ void Daemon::Stop() {
   for (jetstream::Connection* connection : connections()) connection->Close();
   follower_->Stop();
   for (jetstream::Connection* connection : connections()) connection->Stop();
-  watch_->Stop();
+  if (watch_ != nullptr) watch_->Stop();
   // What waits for a program goes on here, and may wait for NATS or a time then, which fails or is dropped.
   if (transforms_ != nullptr) transforms_->Stop();
   executor_.Stop();
