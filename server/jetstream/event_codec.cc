@@ -389,6 +389,23 @@ absl::StatusOr<domain::StateRecord> DecodeState(Message message) {
   return state;
 }
 
+bool MayList(const Message& message) {
+  if (message.headers.Find(kChunkedSize) != nullptr) return true;
+  // Who knows how a later version lists blocks?
+  const std::string* format = message.headers.Find(kMarker);
+  return format != nullptr && *format != kFormatVersion;
+}
+
+absl::StatusOr<std::optional<domain::ChunkList>> ListedBlocks(const Message& message) {
+  if (!MayList(message)) return std::optional<domain::ChunkList>();
+  const std::string* format = message.headers.Find(kMarker);
+  if (format == nullptr || *format != kFormatVersion) {
+    return absl::DataLossError("its format is not one that this version can read");
+  }
+  ASSIGN_OR_RETURN(domain::ChunkList list, ParseChunks(*message.headers.Find(kChunkedSize), message.data));
+  return std::optional<domain::ChunkList>(std::move(list));
+}
+
 OutgoingMessage EncodeSnapshot(const domain::StateRecord& state) {
   OutgoingMessage message;
   AddStateHeaders(state, kSnapshotType, message.headers);
