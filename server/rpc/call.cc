@@ -247,6 +247,17 @@ void Call::OnAccepted(bool ok) {
   base::Spawn(Run());
 }
 
+bool Call::HandleEnds(grpc::CompletionQueue& ends) {
+  void* tag = nullptr;
+  bool ok = false;
+  bool any = false;
+  while (ends.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC)) == grpc::CompletionQueue::GOT_EVENT) {
+    static_cast<Event*>(tag)->Complete(ok);
+    any = true;
+  }
+  return any;
+}
+
 void Call::OnEnded(bool /*ok*/) {
   if (grpc_context_.IsCancelled()) context_.Cancel();
   LetGo();
@@ -257,7 +268,9 @@ void Call::OnFinished(bool /*ok*/) { LetGo(); }
 absl::Status Call::Admit() {
   CallHost& host = service_->host();
   if (!method().options.always_admitted) {
-    RETURN_IF_ERROR(host.admission.Enter());
+    absl::Status entered = host.admission.Enter();
+    if (!entered.ok() && HandleEnds(*queues_.ends)) entered = host.admission.Enter();
+    RETURN_IF_ERROR(entered);
     admitted_ = true;
   }
   return CheckRequestSize(request_.Length(), host.max_request_bytes);

@@ -97,6 +97,9 @@ class Call {
     void Complete(bool ok) { (call->*on_completed)(ok); }
   };
 
+  // Handles what has ended by now (CallQueues::ends). False: nothing had.
+  static bool HandleEnds(grpc::CompletionQueue& ends);
+
  protected:
   Call(GrpcService* service, size_t index, const CallQueues& queues);
   virtual ~Call();

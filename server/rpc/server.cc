@@ -146,9 +146,7 @@ void Server::Poll(CallQueues queues) {
       } while (++things < base::Burst::kMaxThings && queues.calls->AsyncNext(&tag, &ok, at_once) == Queue::GOT_EVENT);
       base::Burst::End();
     }
-    while (queues.ends->AsyncNext(&tag, &ok, at_once) == Queue::GOT_EVENT) {
-      static_cast<Call::Event*>(tag)->Complete(ok);
-    }
+    Call::HandleEnds(*queues.ends);
   }
   while (queues.ends->Next(&tag, &ok)) static_cast<Call::Event*>(tag)->Complete(ok);
 }
