@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <random>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -33,7 +34,9 @@ constexpr const char* kFeatures[] = {
 }  // namespace
 
 Daemon::Daemon(config::Config config, const base::Clock* clock)
-    : config_(std::move(config)), started_at_(clock->WallNow()) {}
+    : config_(std::move(config)),
+      monitored_servers_(MonitoringUrlsOf(config_.nats).size()),
+      started_at_(clock->WallNow()) {}
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, const base::Clock* clock) {
   if (config.nats.tls.enabled) RETURN_IF_ERROR(jetstream::CheckTlsUsable());
@@ -69,6 +72,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
       std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },
                                                          .on_looked = [self] { self->UpdateHealth(/*look=*/false); }},
                                     self->repository_->types());
+  daemon->MakeCollector();
   daemon->admin_ =
       std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); }, self->repository_->types());
   return daemon;
@@ -92,6 +96,19 @@ void Daemon::MakeFollower() {
       [this](const index::Entry& last, const jetstream::Message& message) {
         repository_->NoteSave(last.ref, last.version, message);
       });
+}
+
+void Daemon::MakeCollector() {
+  const std::chrono::milliseconds interval = config_.repository.block_collection.interval;
+  std::random_device device;
+  const double random = std::uniform_real_distribution<double>(0, 1)(device);
+  collector_ = std::make_unique<repository::BlockCollector>(CollectorOptionsOf(config_), connections().back(),
+                                                            writes_.get(), &executor_);
+  collection_ = std::make_unique<BlockCollection>(
+      BlockCollection::Options{.interval = interval,
+                               .first_after = BlockCollection::FirstRun(interval, random),
+                               .run = [this] { return collector_->Run(); },
+                               .cancel = [this] { collector_->Cancel(); }});
 }
 
 std::vector<jetstream::Connection*> Daemon::connections() const {
@@ -118,6 +135,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   base::LogInfo("listening", {{"address", address()}});
   if (config_.nats.embedded.enabled) RETURN_IF_ERROR(StartEmbedded());
   watch_->Start();
+  collection_->Start();
   for (jetstream::Connection* connection : connections()) connection->Start();
   follower_->Start();
   return absl::OkStatus();
@@ -209,6 +227,7 @@ void Daemon::Stop() {
     if (stopping_) return;
     stopping_ = true;
   }
+  // Not everything was made where Create refused the configuration.
   if (server_ != nullptr) {
     base::LogInfo("stopping", {{"grace_ms", config_.server.shutdown_grace.count()}});
     // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
@@ -218,8 +237,9 @@ void Daemon::Stop() {
   }
   for (jetstream::Connection* connection : connections()) connection->Close();
   follower_->Stop();
+  if (collection_ != nullptr) collection_->Stop();
   for (jetstream::Connection* connection : connections()) connection->Stop();
-  watch_->Stop();
+  if (watch_ != nullptr) watch_->Stop();
   // What waits for a program goes on here, and may wait for NATS or a time then, which fails or is dropped.
   if (transforms_ != nullptr) transforms_->Stop();
   executor_.Stop();
@@ -235,7 +255,7 @@ std::string Daemon::address() const {
 jetstream::FsyncMode Daemon::FsyncMode(int replicas) const {
   base::MutexLock lock(mutex_);
   const bool all_asked =
-      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= MonitoringUrlsOf(config_.nats).size();
+      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= monitored_servers_;
   // Some server calling fsync late is known from one; that all call it at once only from all.
   return fsync_ == jetstream::FsyncMode::kAlways && !all_asked ? jetstream::FsyncMode::kUnknown : fsync_;
 }
@@ -308,6 +328,9 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   if (snapshots.dropped > 0) {
     info.add_warnings(absl::StrCat("more snapshots were due than can be taken: ", snapshots.dropped,
                                    " were not. Make the policies in repository.aggregates rarer"));
+  }
+  if (const std::string problem = collection_->problem(); !problem.empty()) {
+    info.add_warnings(absl::StrCat("blocks that nothing lists any more are not removed: ", problem));
   }
   for (std::string& warning : StreamWarnings(repository_->types()->report(), config_.limits.max_subjects_warning)) {
     info.add_warnings(std::move(warning));

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
+#include "server/app/block_collection.h"
 #include "server/app/stream_watch.h"
 #include "server/base/clock.h"
 #include "server/base/executor.h"
@@ -60,6 +61,7 @@ class Daemon {
   absl::Status StartEmbedded();
   std::unique_ptr<jetstream::Connection> MakeConnection();
   void MakeFollower();
+  void MakeCollector();
   absl::Status PassGate(jetstream::RawConnection& connection);
   // look: the connections changed, so the streams should be looked at.
   void UpdateHealth(bool look);
@@ -72,6 +74,7 @@ class Daemon {
   cim::persistence::v1::GetServerInfoResponse ServerInfo() const;
 
   const config::Config config_;
+  const size_t monitored_servers_;  // Whose monitoring ports are known.
   const base::WallTime started_at_;
 
   base::Executor executor_{"persistd-timer"};
@@ -84,6 +87,8 @@ class Daemon {
   std::unique_ptr<transform::Runner> transforms_;  // nullptr: no type has a program.
   std::unique_ptr<repository::Repository> repository_;
   std::unique_ptr<StreamWatch> watch_;
+  std::unique_ptr<repository::BlockCollector> collector_;
+  std::unique_ptr<BlockCollection> collection_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<rpc::Server> server_;

@@ -121,6 +121,15 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   return options;
 }
 
+repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& config) {
+  const repository::RepositoryOptions from = RepositoryOptionsOf(config);
+  repository::BlockCollectorOptions options;
+  options.block_bucket = from.block_bucket;
+  options.snapshot_bucket = from.snapshot_bucket.bucket;
+  options.min_age = config.repository.block_collection.min_age;
+  return options;
+}
+
 rpc::Server::Options ServerOptionsOf(const config::Config& config) {
   rpc::Server::Options options;
   options.listen_address = config.server.listen_address;

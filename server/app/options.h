@@ -8,6 +8,7 @@
 #include "server/config/config.h"
 #include "server/jetstream/monitoring.h"
 #include "server/jetstream/raw_connection.h"
+#include "server/repository/block_collector.h"
 #include "server/repository/repository.h"
 #include "server/rpc/aggregate_service.h"
 #include "server/rpc/server.h"
@@ -19,6 +20,7 @@ std::vector<std::string> MonitoringUrlsOf(const config::Nats& nats);
 
 jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats);
 repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config);
+repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& config);
 rpc::Server::Options ServerOptionsOf(const config::Config& config);
 rpc::RequestLimits RequestLimitsOf(const config::Limits& limits);
 cim::persistence::v1::Durability::Fsync FsyncOf(jetstream::FsyncMode mode);

@@ -149,6 +149,14 @@ struct KvBuckets {
   bool operator==(const KvBuckets&) const = default;
 };
 
+// How blocks of large values that nothing lists any more are removed.
+struct BlockCollection {
+  std::chrono::milliseconds interval = std::chrono::hours(24);  // 0: never
+  std::chrono::milliseconds min_age = std::chrono::hours(24);
+
+  bool operator==(const BlockCollection&) const = default;
+};
+
 // What is stored, under which names, and what of it is kept in memory.
 struct Repository {
   std::string event_stream_name = "CIM-EVENTS";
@@ -165,6 +173,7 @@ struct Repository {
   bool auto_create = true;
   int max_streams = 200;
   std::chrono::milliseconds truncation_min_age = std::chrono::minutes(10);
+  BlockCollection block_collection;
   Stream stream;
   KvBuckets kv;
   std::vector<AggregateType> aggregates;

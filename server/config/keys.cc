@@ -75,6 +75,21 @@ Key Duration(std::string path, Where where, milliseconds min, milliseconds max) 
   return Bounded(std::move(path), where, "a duration", ParseDuration, FormatDuration, min, max);
 }
 
+// 0 is "never".
+template <typename Where>
+Key DurationOrOff(std::string path, Where where, milliseconds min, milliseconds max) {
+  const auto read = [=](const YamlNode& node) -> absl::StatusOr<milliseconds> {
+    const absl::StatusOr<std::string> text = ReadText(node);
+    if (!text.ok()) return text.status();
+    const absl::StatusOr<milliseconds> value = ParseDuration(*text);
+    if (!value.ok() || *value == 0ms || (*value >= min && *value <= max)) return value;
+    return absl::InvalidArgumentError(absl::StrCat(*text, " is out of range"));
+  };
+  const std::string allowed =
+      absl::StrCat("a duration from ", FormatDuration(min), " to ", FormatDuration(max), ", or 0s");
+  return Single(std::move(path), where, allowed, read, FormatDuration);
+}
+
 template <typename Where>
 Key Size(std::string path, Where where, std::uint64_t min, std::uint64_t max) {
   return Bounded(std::move(path), where, "a size", ParseSize, FormatSize, min, max);
@@ -263,6 +278,11 @@ std::vector<Key> RepositoryKeys() {
       Flag("repository.auto_create", repository(&Repository::auto_create)),
       Number("repository.max_streams", repository(&Repository::max_streams), 1, 10'000),
       Duration("repository.truncation_min_age", repository(&Repository::truncation_min_age), 0s, 24h * 3650),
+      DurationOrOff("repository.block_collection.interval",
+                    repository(&Repository::block_collection, &BlockCollection::interval), 1min, 24h * 365),
+      // What two hours are for is told in server/repository/block_collector.h.
+      Duration("repository.block_collection.min_age",
+               repository(&Repository::block_collection, &BlockCollection::min_age), 2h, 24h * 3650),
       Number("repository.stream.replicas", repository(&Repository::stream, &Stream::replicas), 1, kMaxReplicas),
       Word("repository.stream.storage", repository(&Repository::stream, &Stream::storage), kStorages),
       Word("repository.stream.compression", repository(&Repository::stream, &Stream::compression), kCompressions),

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -26,7 +27,7 @@ struct StreamPosition {
 class Position {
  public:
   Position() = default;
-  explicit Position(StreamPosition single) : streams_{std::move(single)} {}
+  explicit Position(StreamPosition single) { streams_.push_back(std::move(single)); }
 
   static std::optional<Position> Parse(absl::string_view token);
   std::string ToToken() const;

@@ -1,5 +1,6 @@
 #include "server/domain/subject.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -111,6 +112,7 @@ absl::Status ValidateRef(const AggregateRef& ref, absl::string_view prefix) {
 
 std::string EncodeEntity(absl::string_view entity_id) {
   constexpr char kHex[] = "0123456789ABCDEF";
+  if (std::all_of(entity_id.begin(), entity_id.end(), IsTokenByte)) return std::string(entity_id);
   std::string token;
   token.reserve(entity_id.size());
   for (const char c : entity_id) {
@@ -127,6 +129,7 @@ std::string EncodeEntity(absl::string_view entity_id) {
 
 std::optional<std::string> DecodeEntity(absl::string_view token) {
   std::string entity_id;
+  entity_id.reserve(token.size());
   for (size_t i = 0; i < token.size(); ++i) {
     if (IsTokenByte(token[i])) {
       entity_id += token[i];

@@ -13,9 +13,10 @@
 namespace persistd::index {
 namespace {
 
-// A transaction ends when nothing more is at hand and it is this old ...
-constexpr std::chrono::milliseconds kQuietTransaction{50};
-// ... or this old, or this large. The larger it is, the more changes of one page are written at once.
+// A transaction ends when nothing more has come for so long ...
+constexpr std::chrono::milliseconds kQuietTime{100};
+// ... or when it is this old, or this large. The larger it is, the more changes of one page are written at once. Whoever
+// reads the index has it ended first.
 constexpr std::chrono::milliseconds kLongestTransaction{1000};
 constexpr uint64_t kLargestTransaction = 16'384;
 constexpr std::chrono::seconds kRecoveryWait{1};
@@ -117,19 +118,18 @@ IndexStatus Indexer::status() const {
 }
 
 bool Indexer::CommitIsDue(bool idle) const {
-  if (!in_transaction_) return false;
-  const auto age = Now() - began_;
-  return events_in_transaction_ >= kLargestTransaction || age >= kLongestTransaction ||
-         (idle && age >= kQuietTransaction);
+  return in_transaction_ &&
+         (idle || events_in_transaction_ >= kLargestTransaction || Now() - began_ >= kLongestTransaction);
 }
 
 // False when it is time to stop. No items: it is time to end the transaction.
 bool Indexer::WaitForItems(std::vector<Item>& items) {
+  const base::SteadyTime quiet_since = Now();
   base::MutexLock lock(mutex_);
   while (queue_.empty() && !stopping_) {
     if (!in_transaction_) {
       changed_.Wait(mutex_);
-    } else if (!changed_.WaitUntil(mutex_, began_ + kQuietTransaction)) {
+    } else if (!changed_.WaitUntil(mutex_, quiet_since + kQuietTime)) {
       return true;
     }
   }

@@ -67,7 +67,7 @@ CREATE TABLE commits(
 
 // A checkpoint copies what changed into the file and calls fsync: larger ones copy pages that changed often only once.
 constexpr const char* kWriterPragmas =
-    "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864;";
+    "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=16000; PRAGMA journal_size_limit=67108864;";
 
 void BindOptional(Statement& statement, int parameter, absl::string_view text) {
   if (text.empty()) {

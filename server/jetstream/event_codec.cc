@@ -1,9 +1,11 @@
 #include "server/jetstream/event_codec.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
@@ -17,6 +19,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kEventHeaders = 24;  // With the two of its check. Some more are rare.
 constexpr absl::string_view kMarker = "ce-persistd";
 constexpr absl::string_view kStateType = "state";
 constexpr absl::string_view kSnapshotType = "snapshot";
@@ -31,6 +34,8 @@ int HexValue(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   return -1;
 }
+
+bool NeedsNoEncoding(char c) { return c > 0x20 && c < 0x7F && c != '"' && c != '%'; }
 
 // Header values are never empty: nats.c cannot carry those.
 void AddText(Headers& headers, absl::string_view name, absl::string_view text) {
@@ -227,13 +232,14 @@ void ReadStateHeaders(const Message& message, FieldReader& reader, domain::State
 
 std::string PercentEncode(absl::string_view text) {
   constexpr char kHex[] = "0123456789ABCDEF";
+  if (std::all_of(text.begin(), text.end(), NeedsNoEncoding)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 0x20 && byte < 0x7F && c != '"' && c != '%') {
+    if (NeedsNoEncoding(c)) {
       out += c;
     } else {
+      const auto byte = static_cast<unsigned char>(c);
       out += '%';
       out += kHex[byte >> 4];
       out += kHex[byte & 15];
@@ -243,6 +249,7 @@ std::string PercentEncode(absl::string_view text) {
 }
 
 std::optional<std::string> PercentDecode(absl::string_view text) {
+  if (!absl::StrContains(text, '%')) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
@@ -265,6 +272,7 @@ OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePoint
   OutgoingMessage message;
   message.subject = domain::EventSubject(event.ref, event.type, event.schema_version);
   Headers& headers = message.headers;
+  headers.Reserve(kEventHeaders);
   headers.Add("ce-specversion", "1.0");
   headers.Add(kMarker, std::string(kFormatVersion));
   AddText(headers, "ce-id", event.event_id);
@@ -379,6 +387,23 @@ absl::StatusOr<domain::StateRecord> DecodeState(Message message) {
   RETURN_IF_ERROR(reader.status());
   RETURN_IF_ERROR(TakeContent(message, state));
   return state;
+}
+
+bool MayList(const Message& message) {
+  if (message.headers.Find(kChunkedSize) != nullptr) return true;
+  // Who knows how a later version lists blocks?
+  const std::string* format = message.headers.Find(kMarker);
+  return format != nullptr && *format != kFormatVersion;
+}
+
+absl::StatusOr<std::optional<domain::ChunkList>> ListedBlocks(const Message& message) {
+  if (!MayList(message)) return std::optional<domain::ChunkList>();
+  const std::string* format = message.headers.Find(kMarker);
+  if (format == nullptr || *format != kFormatVersion) {
+    return absl::DataLossError("its format is not one that this version can read");
+  }
+  ASSIGN_OR_RETURN(domain::ChunkList list, ParseChunks(*message.headers.Find(kChunkedSize), message.data));
+  return std::optional<domain::ChunkList>(std::move(list));
 }
 
 OutgoingMessage EncodeSnapshot(const domain::StateRecord& state) {

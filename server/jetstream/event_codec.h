@@ -55,6 +55,11 @@ OutgoingMessage EncodeSnapshot(const domain::StateRecord& state);
 // ref: of the key that the message was found under; that of the message must be the same.
 absl::StatusOr<domain::StateRecord> DecodeSnapshot(const domain::AggregateRef& ref, Message message);
 
+// The blocks that a state or a snapshot lists; nullopt: its content is in no blocks, or it is not ours. DataLoss when
+// that cannot be told. Needs only the headers of messages for which MayList is false.
+absl::StatusOr<std::optional<domain::ChunkList>> ListedBlocks(const Message& message);
+bool MayList(const Message& message);
+
 // As CloudEvents encodes attribute values in headers: bytes outside printable ASCII, space, `"` and `%` become %XX.
 std::string PercentEncode(absl::string_view text);
 std::optional<std::string> PercentDecode(absl::string_view text);

@@ -43,6 +43,15 @@ absl::Status CreateError(const ApiError& error, absl::string_view what) {
   }
 }
 
+// Without those that are for, or from, the server.
+std::vector<std::pair<std::string, std::string>> OwnHeaders(const Headers& headers) {
+  std::vector<std::pair<std::string, std::string>> own;
+  for (const auto& field : headers.fields()) {
+    if (!absl::StartsWith(field.first, "Nats-")) own.push_back(field);
+  }
+  return own;
+}
+
 // What a missing answer to a write means, as the answer itself would be interpreted.
 PublishOutcome NoAnswer(const absl::Status& status) {
   PublishOutcome outcome;
@@ -242,7 +251,8 @@ OutgoingMessage Kv::Encode(const Write& write) const {
 base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const Write& write, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await Last(write.key, ReadFrom::kLeader, deadline));
   const bool same = entry.has_value() && entry->revision > write.revision.value_or(0) &&
-                    entry->operation == write.operation && entry->value == write.value;
+                    entry->operation == write.operation && entry->value == write.value &&
+                    OwnHeaders(entry->headers) == OwnHeaders(write.headers);
   co_return same ? std::optional(entry->revision) : std::nullopt;
 }
 
@@ -350,8 +360,13 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Purge(std::string key, std::optional<ui
 }
 
 base::Task<absl::Status> Kv::Erase(std::string key, uint64_t revision, base::SteadyTime deadline) {
+  const absl::StatusOr<uint64_t> erased = co_await EraseCounted(std::move(key), revision, deadline);
+  co_return erased.status();
+}
+
+base::Task<absl::StatusOr<uint64_t>> Kv::EraseCounted(std::string key, uint64_t revision, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const bool exists, co_await Exists(deadline));
-  if (!exists) co_return absl::OkStatus();
+  if (!exists) co_return uint64_t{0};
   const std::string what = absl::StrCat("removing ", options_.bucket, "/", key);
   std::string body = json{{"filter", SubjectOf(key)}, {"seq", revision + 1}}.dump();
   absl::StatusOr<ApiAnswer> answer =
@@ -359,14 +374,15 @@ base::Task<absl::Status> Kv::Erase(std::string key, uint64_t revision, base::Ste
   if (absl::IsUnknown(answer.status())) co_return domain::WriteOutcomeUnknown(what, answer.status().message());
   if (!answer.ok()) co_return ReadError(answer.status(), what);
   if (answer->error.has_value()) co_return CreateError(*answer->error, what);
-  co_return absl::OkStatus();
+  co_return UnsignedField(answer->body, "purged");
 }
 
 base::Future<absl::StatusOr<Message>> Kv::StartCreate(const std::string& key, std::string value,
-                                                      base::SteadyTime deadline) {
+                                                      base::SteadyTime deadline, Headers headers) {
   Write write;
   write.key = key;
   write.value = std::move(value);
+  write.headers = std::move(headers);
   write.revision = 0;
   return writes_->Request(Encode(write), deadline);
 }

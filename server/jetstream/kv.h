@@ -105,13 +105,16 @@ class Kv {
   // The same, and removes the earlier revisions.
   base::Task<absl::StatusOr<uint64_t>> Purge(std::string key, std::optional<uint64_t> revision,
                                              base::SteadyTime deadline);
-  // Removes all revisions up to `revision` without a marker, so that nothing of them stays; a watch does not see it.
+  // Removes all revisions up to `revision` without a marker, so that nothing of them stays; a watch does not see it. A
+  // later revision stays, whenever it was written.
   base::Task<absl::Status> Erase(std::string key, uint64_t revision, base::SteadyTime deadline);
+  // The same; answers how many revisions there were.
+  base::Task<absl::StatusOr<uint64_t>> EraseCounted(std::string key, uint64_t revision, base::SteadyTime deadline);
 
   // One create on its way, as StartGet: for blocks, of which many are under way. FinishCreate: the revision; Aborted
   // when there is something already; any other error leaves the outcome open.
   base::Future<absl::StatusOr<Message>> StartCreate(const std::string& key, std::string value,
-                                                    base::SteadyTime deadline);
+                                                    base::SteadyTime deadline, Headers headers = Headers());
   absl::StatusOr<uint64_t> FinishCreate(absl::StatusOr<Message> answer) const;
 
   // The keys whose first tokens are `prefix` (all keys: ""), with their values, after `after`. A page ends at

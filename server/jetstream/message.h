@@ -17,6 +17,8 @@ class Headers {
  public:
   void Add(absl::string_view name, std::string value) { fields_.emplace_back(std::string(name), std::move(value)); }
 
+  void Reserve(size_t count) { fields_.reserve(count); }
+
   // nullptr when absent.
   const std::string* Find(absl::string_view name) const {
     for (const auto& [field, value] : fields_) {

@@ -1,5 +1,8 @@
 #include "server/jetstream/publisher.h"
 
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -69,22 +72,82 @@ PublishOutcome InterpretError(const ApiError& error, const std::string& stream) 
 
 }  // namespace
 
+namespace {
+
+// What the server says of messages that it has stored. nullopt: it says something else. Each save has one to read, so
+// no tree is built of it.
+struct Stored {
+  std::string stream;
+  uint64_t sequence = 0;
+  std::string batch;
+  uint64_t count = 0;
+};
+
+class StoredReader final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  bool null() override { return depth_ == 1; }
+  bool boolean(bool) override { return depth_ == 1; }
+  bool number_integer(int64_t) override { return depth_ == 1; }
+  bool number_unsigned(uint64_t value) override {
+    if (key_ == "seq") stored.sequence = value;
+    if (key_ == "count") stored.count = value;
+    return depth_ == 1;
+  }
+  bool number_float(double, const std::string&) override { return depth_ == 1; }
+  bool string(std::string& value) override {
+    if (key_ == "stream") stored.stream = value;
+    if (key_ == "batch") stored.batch = value;
+    return depth_ == 1;
+  }
+  bool binary(nlohmann::json::binary_t&) override { return false; }
+  // Errors are objects inside of the answer: ParseApiAnswer is for those.
+  bool start_object(size_t) override { return ++depth_ == 1; }
+  bool key(std::string& name) override {
+    key_ = name;
+    return true;
+  }
+  bool end_object() override {
+    --depth_;
+    return true;
+  }
+  bool start_array(size_t) override { return false; }
+  bool end_array() override { return false; }
+  bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
+
+  Stored stored;
+
+ private:
+  int depth_ = 0;
+  std::string key_;
+};
+
+std::optional<Stored> ParseStored(const std::string& data) {
+  StoredReader reader;
+  if (!nlohmann::json::sax_parse(data, &reader)) return std::nullopt;
+  return std::move(reader.stored);
+}
+
+}  // namespace
+
 PublishOutcome InterpretAnswer(const std::string& data, const std::string& stream, const std::string& batch_id,
                                size_t count) {
-  absl::StatusOr<ApiAnswer> answer = ParseApiAnswer(data);
-  if (!answer.ok()) return Outcome(Kind::kUnknown, answer.status());
-  if (answer->error.has_value()) return InterpretError(*answer->error, stream);
-  const std::string stored_in = StringField(answer->body, "stream");
-  const uint64_t sequence = UnsignedField(answer->body, "seq");
-  if (stored_in != stream || sequence == 0) {
-    return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stored in stream ", stored_in, ", not ", stream)));
+  const std::optional<Stored> stored = ParseStored(data);
+  if (!stored.has_value()) {
+    const absl::StatusOr<ApiAnswer> answer = ParseApiAnswer(data);
+    if (!answer.ok()) return Outcome(Kind::kUnknown, answer.status());
+    if (answer->error.has_value()) return InterpretError(*answer->error, stream);
+    return Outcome(Kind::kUnknown, absl::UnknownError(absl::StrCat("stream ", stream, " answered with ", data)));
   }
-  if (count > 1 && (StringField(answer->body, "batch") != batch_id || UnsignedField(answer->body, "count") != count)) {
+  if (stored->stream != stream || stored->sequence == 0) {
+    return Outcome(Kind::kUnknown,
+                   absl::UnknownError(absl::StrCat("stored in stream ", stored->stream, ", not ", stream)));
+  }
+  if (count > 1 && (stored->batch != batch_id || stored->count != count)) {
     return Outcome(Kind::kUnknown,
                    absl::UnknownError(absl::StrCat("stream ", stream, " did not take the whole batch")));
   }
   return PublishOutcome{
-      .kind = Kind::kStored, .last_sequence = sequence, .conflicting_sequence = 0, .status = absl::OkStatus()};
+      .kind = Kind::kStored, .last_sequence = stored->sequence, .conflicting_sequence = 0, .status = absl::OkStatus()};
 }
 
 void AddCheck(const ExpectedLast& check, OutgoingMessage& message) {

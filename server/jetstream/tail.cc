@@ -46,9 +46,9 @@ uint64_t Fingerprint(const Message& message) {
   mix(message.subject);
   for (const char* name : {"ce-id", "ce-commitid"}) {
     const std::string* value = message.headers.Find(name);
-    mix(value == nullptr ? "" : *value);
+    mix(value == nullptr ? absl::string_view() : absl::string_view(*value));
   }
-  mix(absl::StrCat(message.time.time_since_epoch().count()));
+  mix(absl::AlphaNum(message.time.time_since_epoch().count()).Piece());
   return hash;
 }
 
@@ -92,11 +92,15 @@ base::Task<void> Tail::Run(std::shared_ptr<Tail> /*keeps_alive*/) {
       status = co_await Establish();
       if (status.ok()) {
         base::Promise<absl::Status> promise;
+        bool stopped;
         {
           base::MutexLock lock(mutex_);
           promise = broken_promise_;
+          stopped = stopping_;
         }
-        status = co_await promise.future();
+        // A Stop that came before there was a consumer to break has broken none: nobody would end this wait.
+        status = absl::CancelledError("stopped");
+        if (!stopped) status = co_await promise.future();
         if (!stopping() && !absl::IsCancelled(status)) {
           base::LogInfo("tail begins again", {{"stream", options_.stream}, {"reason", status}});
         }

@@ -14,6 +14,7 @@
 // until the connection is stopped.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -69,6 +70,7 @@ class Tail : public std::enable_shared_from_this<Tail> {
     std::string stream;
     uint64_t window = 1024;  // Messages on their way and in the sink's hands, at most.
     std::chrono::milliseconds heartbeat{5000};
+    std::shared_ptr<void> keep{};  // Kept as long as the sink may be called: for one that ends before the connection.
   };
 
   // The three must outlive the connection's Stop.

@@ -29,6 +29,7 @@ absl::Status Malformed(absl::string_view line) {
 
 Headers ParseHeaders(absl::string_view block) {
   Headers headers;
+  headers.Reserve(static_cast<size_t>(std::count(block.begin(), block.end(), '\n')));
   bool first = true;
   while (!block.empty()) {
     const size_t end = std::min(block.find(kLineEnd), block.size());

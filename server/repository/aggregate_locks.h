@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -65,7 +65,7 @@ class AggregateLocks {
   mutable base::Mutex mutex_;
   uint64_t next_ticket_ GUARDED_BY(mutex_) = 0;
   // Locked aggregates, and who waits for them.
-  std::map<domain::AggregateRef, std::deque<Waiter>> locked_ GUARDED_BY(mutex_);
+  std::map<domain::AggregateRef, std::list<Waiter>> locked_ GUARDED_BY(mutex_);
 };
 
 }  // namespace persistd::repository

@@ -4,7 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/ipld/cid.h"
@@ -18,6 +20,7 @@ using jetstream::ReadFrom;
 
 constexpr size_t kWindow = 8;  // Blocks under way at once: 4 MiB.
 constexpr std::chrono::milliseconds kAttempt{5000};
+constexpr std::chrono::minutes kClockTolerance{5};
 
 bool IsBlock(const KvEntry& entry, absl::string_view key) {
   return entry.operation == KvEntry::Operation::kPut && ipld::RawCid(entry.value).ToString() == key;
@@ -34,6 +37,17 @@ base::SteadyTime Soon(base::SteadyTime deadline) {
 
 }  // namespace
 
+std::optional<std::vector<std::string>> BucketsOfChunk(absl::string_view value) {
+  std::vector<std::string> buckets = absl::StrSplit(value, ',');
+  for (const std::string& bucket : buckets) {
+    const auto allowed = [](char c) {
+      return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+    };
+    if (bucket.empty() || !std::all_of(bucket.begin(), bucket.end(), allowed)) return std::nullopt;
+  }
+  return buckets;
+}
+
 base::Task<absl::StatusOr<domain::ChunkList>> Blocks::Store(const std::string& content, base::SteadyTime deadline) {
   CO_RETURN_IF_ERROR(co_await kv_->Ensure(deadline));
   domain::ChunkList list;
@@ -45,7 +59,8 @@ base::Task<absl::StatusOr<domain::ChunkList>> Blocks::Store(const std::string& c
     for (size_t i = first; i < last; ++i) {
       const absl::string_view chunk = Chunk(content, i);
       list.cids.push_back(ipld::RawCid(chunk).ToString());
-      creates.push_back(kv_->StartCreate(list.cids.back(), std::string(chunk), Soon(deadline)));
+      creates.push_back(
+          kv_->StartCreate(list.cids.back(), std::string(chunk), Soon(deadline), ChunkHeaders(/*before=*/nullptr)));
     }
     std::vector<size_t> again;
     for (size_t i = first; i < last; ++i) {
@@ -62,12 +77,17 @@ base::Task<absl::Status> Blocks::StoreOne(std::string key, absl::string_view byt
   while (true) {
     CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> there, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
     const uint64_t revision = there.has_value() ? there->revision : 0;
-    if (there.has_value() && IsBlock(*there, key)) {
-      const bool young = base::Clock::System().WallNow() - there->time < kYoung;
-      if (young) co_return absl::OkStatus();
+    const bool is_put = there.has_value() && there->operation == KvEntry::Operation::kPut;
+    const std::string* header = is_put ? there->headers.Find(kChunkHeader) : nullptr;
+    const bool is_users = is_put && header == nullptr;
+    if (is_put && IsBlock(*there, key)) {
+      if (is_users) co_return absl::OkStatus();
+      if (IsYoung(there->time) && *ChunkHeaders(header).Find(kChunkHeader) == *header) co_return absl::OkStatus();
     }
-    // Missing, old, or damaged.
-    const absl::StatusOr<uint64_t> written = co_await kv_->Update(key, std::string(bytes), revision, deadline);
+    // Missing, old, damaged, or of snapshots in other buckets.
+    jetstream::Headers headers = is_users ? jetstream::Headers() : ChunkHeaders(header);
+    const absl::StatusOr<uint64_t> written =
+        co_await kv_->Update(key, std::string(bytes), revision, deadline, std::move(headers));
     if (written.ok()) co_return absl::OkStatus();
     if (!absl::IsAborted(written.status())) co_return written.status();
     if (base::Clock::System().SteadyNow() >= deadline) {
@@ -127,11 +147,45 @@ base::Task<absl::StatusOr<std::string>> Blocks::Fetch(const domain::ChunkList& l
   co_return content;
 }
 
-base::Task<absl::Status> Blocks::Spill(domain::StateRecord& state, base::SteadyTime deadline) {
-  if (!IsLarge(state)) co_return absl::OkStatus();
+bool Blocks::IsYoung(base::WallTime written) const {
+  const auto age = options_.clock->WallNow() - written;
+  // One from the future says that our clock is behind, so it may be older than it seems.
+  return age < options_.young && age > -kClockTolerance;
+}
+
+jetstream::Headers Blocks::ChunkHeaders(const std::string* before) const {
+  std::string value = options_.snapshot_bucket;
+  if (before != nullptr) {
+    // What cannot be read stays what it is; the collector leaves such blocks alone.
+    const std::optional<std::vector<std::string>> buckets = BucketsOfChunk(*before);
+    const bool add = buckets.has_value() && std::find(buckets->begin(), buckets->end(), value) == buckets->end();
+    value = add ? absl::StrCat(*before, ",", value) : *before;
+  }
+  jetstream::Headers headers;
+  headers.Add(kChunkHeader, std::move(value));
+  return headers;
+}
+
+base::Task<absl::StatusOr<Blocks::Spilled>> Blocks::Spill(domain::StateRecord& state, base::SteadyTime deadline) {
+  Spilled spilled;
+  if (!IsLarge(state)) co_return spilled;
+  spilled.since = options_.clock->SteadyNow();
+  spilled.wall_since = options_.clock->WallNow();
   CO_ASSIGN_OR_RETURN(state.chunks, co_await Store(state.payload.data, deadline));
-  state.payload.data.clear();
-  state.payload.data.shrink_to_fit();
+  spilled.content = std::exchange(state.payload.data, std::string());
+  co_return spilled;
+}
+
+base::Task<absl::Status> Blocks::Renew(Spilled& spilled, base::SteadyTime deadline) {
+  if (!spilled.any()) co_return absl::OkStatus();
+  const base::SteadyTime now = options_.clock->SteadyNow();
+  const base::WallTime wall_now = options_.clock->WallNow();
+  const auto passed = std::max<std::chrono::nanoseconds>(now - spilled.since, wall_now - spilled.wall_since);
+  if (passed < options_.renew_after) co_return absl::OkStatus();
+  const absl::StatusOr<domain::ChunkList> list = co_await Store(spilled.content, deadline);
+  if (!list.ok()) co_return list.status();
+  spilled.since = now;
+  spilled.wall_since = wall_now;
   co_return absl::OkStatus();
 }
 

@@ -33,7 +33,7 @@ class RepositoryImpl final : public Repository {
         types_(&storage_, connections, executor),
         history_(&storage_, &snapshots_),
         block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
-        blocks_(&block_bucket_),
+        blocks_(&block_bucket_, {.snapshot_bucket = options.snapshot_bucket.bucket}),
         snapshot_bucket_(options.snapshot_bucket, connections.writes, connections.reads, executor),
         snapshots_(&snapshot_bucket_, &blocks_, connections.writes, executor, clock),
         states_(options.head_cache_bytes / 2, &storage_, &history_, &blocks_, executor),

@@ -252,9 +252,9 @@ base::Task<absl::Status> Saver::FindStream(Attempt& attempt) {
 bool Saver::TakeKnownHeads(Attempt& attempt) {
   bool all = true;
   for (Part& part : attempt.parts) {
-    std::optional<KnownHead> cached = heads_.Get(part.ref);
-    if (cached.has_value() && cached->head.stream == attempt.stream) {
-      part.known = *std::move(cached);
+    std::optional<CachedHead> cached = heads_.Get(part.ref);
+    if (cached.has_value() && cached->head.stream() == attempt.stream) {
+      part.known = {.head = cached->head.Unpack(), .window = std::move(cached->window)};
     } else if (ExpectedVersion(part.expectation) == 0) {
       // Most likely there is nothing, and the publish checks that.
       part.known.head.stream = attempt.stream;
@@ -285,7 +285,7 @@ base::Task<absl::Status> Saver::RefreshHeads(Attempt& attempt, bool only_stale) 
 
 base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) {
   const domain::AggregateRef& ref = part.ref;
-  std::optional<KnownHead> before = heads_.Get(ref);
+  std::optional<CachedHead> before = heads_.Get(ref);
   // A publish that follows checks that there is nothing.
   const bool publish_checks = !attempt.sent && MetByNothing(part.expectation, false);
   CO_ASSIGN_OR_RETURN(
@@ -293,7 +293,7 @@ base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) 
                                              attempt.deadline));
   std::shared_ptr<CommitWindow> window;
   // What was known of earlier saves stays true, as long as it is the same history.
-  if (before.has_value() && before->window != nullptr && before->head.stream == attempt.stream &&
+  if (before.has_value() && before->window != nullptr && before->head.stream() == attempt.stream &&
       before->window->last_version() <= head.version) {
     window = std::move(before->window);
     if (!attempt.command.request_id.empty() && part.expectation.kind != Expectation::Kind::kExact) {
@@ -303,7 +303,7 @@ base::Task<absl::Status> Saver::RefreshHead(const Attempt& attempt, Part& part) 
     }
   }
   part.known = KnownHead{.head = std::move(head), .window = std::move(window)};
-  Remember(ref, part.known);
+  Remember(ref, part.known.head, part.known.window);
   co_return absl::OkStatus();
 }
 
@@ -341,7 +341,7 @@ base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> Saver::FindEarlie
     if ((messages > 0) == attempt.single()) {
       co_return domain::RequestIdReused(part.ref, attempt.command.request_id, "it saved other aggregates with it");
     }
-    Remember(part.ref, part.known);
+    Remember(part.ref, part.known.head, part.known.window);
     commits.push_back(std::move(commit));
   }
   co_return commits;
@@ -457,7 +457,8 @@ absl::Status Saver::PrepareSave(const Attempt& attempt, const Part& part, base::
                                 Prepared& prepared) const {
   const SaveCommand& command = *part.command;
   const Head& head = part.known.head;
-  const jetstream::ExpectedLast check = {.filter = domain::EventFilter(part.ref), .last_sequence = head.last_sequence};
+  // The saves are the first of the attempt's parts.
+  const jetstream::ExpectedLast& check = prepared.unit->checks[prepared.saves.size()];
   Prepared::Save save;
   save.first_message = prepared.unit->messages.size();
   save.labels.tags = command.tags.value_or(head.labels.tags);
@@ -508,10 +509,11 @@ absl::Status Saver::PrepareSave(const Attempt& attempt, const Part& part, base::
 base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Prepared& prepared) {
   // What these messages continue, to the end.
   std::vector<Continued> sent;
+  sent.reserve(attempt.parts.size());
   for (const Part& part : attempt.parts) sent.push_back({part.known.head.version, part.known.head.last_sequence});
   Settled settled;
   Backoff backoff;
-  absl::Status last_error = domain::NatsUnavailable("the call's time was over before the events were sent");
+  absl::Status last_error;
   while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
     attempt.sent = true;
     const PublishOutcome outcome = co_await storage_->committer().Commit(attempt.stream, prepared.unit,
@@ -553,6 +555,8 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
     settled.status = OutcomeUnknown(attempt, last_error.message());
   } else if (absl::IsUnknown(last_error) || absl::IsAborted(last_error)) {
     settled.status = domain::NatsUnavailable(last_error.message());
+  } else if (last_error.ok()) {
+    settled.status = domain::NatsUnavailable("the call's time was over before the events were sent");
   } else {
     settled.status = last_error;
   }
@@ -662,19 +666,19 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
     head.deleted = last.type == domain::kDeletedType;
     commit.events = std::move(save.events);
 
-    KnownHead known{.head = head, .window = std::move(part.known.window)};
-    if (known.window == nullptr && part.expectation.kind != Expectation::Kind::kExact) {
-      known.window = std::make_shared<CommitWindow>(CommitWindow::After(commit.first_version - 1));
+    std::shared_ptr<CommitWindow> window = std::move(part.known.window);
+    if (window == nullptr && part.expectation.kind != Expectation::Kind::kExact) {
+      window = std::make_shared<CommitWindow>(CommitWindow::After(commit.first_version - 1));
     }
-    if (known.window != nullptr) {
-      if (known.window->last_version() + 1 != commit.first_version) {
-        *known.window = CommitWindow::After(commit.first_version - 1);
+    if (window != nullptr) {
+      if (window->last_version() + 1 != commit.first_version) {
+        *window = CommitWindow::After(commit.first_version - 1);
       }
-      known.window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
-                            .last_version = head.version,
-                            .recorded_time = head.recorded_time});
+      window->Append({.id_hash = CommitWindow::Hash(attempt.commit_id),
+                      .last_version = head.version,
+                      .recorded_time = head.recorded_time});
     }
-    Remember(part.ref, std::move(known));
+    Remember(part.ref, head, std::move(window));
     commits.push_back(std::move(commit));
   }
   return commits;
@@ -683,21 +687,21 @@ std::vector<Commit> Saver::Finish(Attempt& attempt, Prepared prepared, uint64_t 
 void Saver::NoteSave(const domain::AggregateRef& ref, const jetstream::Message& last) {
   // While a save of this daemon is under way, the event may be its own, and that save sets the head itself.
   if (locks_.IsHeld(ref)) return;
-  const auto is_current = [sequence = last.sequence](const KnownHead& known) {
-    return known.head.last_sequence >= sequence;
+  const auto is_current = [sequence = last.sequence](const CachedHead& cached) {
+    return cached.head.last_sequence() >= sequence;
   };
   if (heads_.Holds(ref, is_current)) return;
-  std::optional<KnownHead> known = HeadFromMessage(ref, last);
-  if (known.has_value()) {
-    const size_t bytes = BytesOf(ref, *known);
-    heads_.PutUnless(ref, *std::move(known), bytes, is_current);
+  std::optional<CachedHead> cached = HeadFromMessage(ref, last);
+  if (cached.has_value()) {
+    const size_t bytes = BytesOf(ref, *cached);
+    heads_.PutUnless(ref, *std::move(cached), bytes, is_current);
   } else {
     heads_.EraseUnless(ref, is_current);
   }
 }
 
-std::optional<Saver::KnownHead> Saver::HeadFromMessage(const domain::AggregateRef& ref,
-                                                       const jetstream::Message& last) const {
+std::optional<Saver::CachedHead> Saver::HeadFromMessage(const domain::AggregateRef& ref,
+                                                        const jetstream::Message& last) const {
   // An index that is built anew reads all that there ever was.
   if (last.time + kRecent < clock_->WallNow()) return std::nullopt;
   StreamPtr stream = storage_->KnownEvents(ref);
@@ -706,24 +710,20 @@ std::optional<Saver::KnownHead> Saver::HeadFromMessage(const domain::AggregateRe
   if (!decoded.ok() || !decoded->event.ends_commit()) return std::nullopt;
   // Of a commit of several aggregates only the end tells that all of it is there.
   if (decoded->event.group_place < decoded->event.group_size) return std::nullopt;
-  return KnownHead{.head = HeadOf(std::move(stream), *std::move(decoded), last.sequence), .window = nullptr};
+  const Head head = HeadOf(std::move(stream), *std::move(decoded), last.sequence);
+  return CachedHead{.head = PackedHead(head), .window = nullptr};
 }
 
-size_t Saver::BytesOf(const domain::AggregateRef& ref, const KnownHead& known) {
-  constexpr size_t kOverhead = 120;  // Of the cache's entry, and of allocations.
-  const Head& head = known.head;
-  size_t bytes = sizeof(ref) + sizeof(known) + kOverhead + ref.entity_id.size() + head.commit_id.size() +
-                 head.torn_commit_id.size() + head.cid.size() + head.pointers.back.size() * sizeof(uint64_t) +
-                 head.pointers.skip.size() * sizeof(jetstream::SkipPointer);
-  for (const std::string& tag : head.labels.tags) bytes += tag.size() + sizeof(tag);
-  for (const auto& [key, value] : head.labels.metadata) bytes += key.size() + value.size() + kOverhead;
-  if (known.window != nullptr) bytes += known.window->bytes();
-  return bytes;
+size_t Saver::BytesOf(const domain::AggregateRef& ref, const CachedHead& cached) {
+  constexpr size_t kOverhead = 80;  // Of the cache's entry, and of allocations.
+  const size_t bytes = sizeof(ref) + ref.entity_id.size() + sizeof(cached) + cached.head.extra_bytes() + kOverhead;
+  return cached.window == nullptr ? bytes : bytes + cached.window->bytes();
 }
 
-void Saver::Remember(const domain::AggregateRef& ref, KnownHead known) {
-  const size_t bytes = BytesOf(ref, known);
-  heads_.Put(ref, std::move(known), bytes);
+void Saver::Remember(const domain::AggregateRef& ref, const Head& head, std::shared_ptr<CommitWindow> window) {
+  CachedHead cached{.head = PackedHead(head), .window = std::move(window)};
+  const size_t bytes = BytesOf(ref, cached);
+  heads_.Put(ref, std::move(cached), bytes);
 }
 
 }  // namespace persistd::repository

@@ -22,6 +22,7 @@
 #include "server/repository/head.h"
 #include "server/repository/history.h"
 #include "server/repository/lru_cache.h"
+#include "server/repository/packed_head.h"
 #include "server/repository/repository.h"
 #include "server/repository/storage.h"
 
@@ -59,6 +60,11 @@ class Saver {
     Head head;
     // Of the saves without an exact version; nullptr while there was none. Shared, so that a copy of this is cheap.
     // Used by whoever holds the aggregate's lock.
+    std::shared_ptr<CommitWindow> window;
+  };
+  // The same in the cache.
+  struct CachedHead {
+    PackedHead head;
     std::shared_ptr<CommitWindow> window;
   };
   // One aggregate of an attempt.
@@ -141,10 +147,10 @@ class Saver {
   base::Task<absl::Status> CheckStream(const Attempt& attempt, bool forget);
   std::vector<Commit> Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence);
   // The head after a save of another daemon, if its last message tells.
-  std::optional<KnownHead> HeadFromMessage(const domain::AggregateRef& ref, const jetstream::Message& last) const;
+  std::optional<CachedHead> HeadFromMessage(const domain::AggregateRef& ref, const jetstream::Message& last) const;
   // About what it takes in the cache.
-  static size_t BytesOf(const domain::AggregateRef& ref, const KnownHead& known);
-  void Remember(const domain::AggregateRef& ref, KnownHead known);
+  static size_t BytesOf(const domain::AggregateRef& ref, const CachedHead& cached);
+  void Remember(const domain::AggregateRef& ref, const Head& head, std::shared_ptr<CommitWindow> window);
 
   Storage* const storage_;
   History* const history_;
@@ -152,7 +158,7 @@ class Saver {
   const base::Clock* const clock_;
   CommitSearch search_;
   AggregateLocks locks_;
-  LruCache<KnownHead> heads_;
+  LruCache<CachedHead> heads_;
 };
 
 }  // namespace persistd::repository

@@ -202,6 +202,7 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
   added.entry.content_type = state.payload.content_type;
   added.entry.size = state.payload.data.size();
   added.entry.commit_id = state.commit_id;
+  Blocks::Spilled spilled;
   Backoff backoff;
   while (true) {
     CO_ASSIGN_OR_RETURN(Listed found, co_await Find(ref, ReadFrom::kLeader, deadline));
@@ -225,13 +226,15 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
       added.entry.created = clock_->WallNow();
       added.entry.cid = ipld::RawCid(state.payload.data).ToString();
       state.cid = added.entry.cid;
-      CO_RETURN_IF_ERROR(co_await blocks_->Spill(state, deadline));
+      CO_ASSIGN_OR_RETURN(spilled, co_await blocks_->Spill(state, deadline));
     }
+    CO_RETURN_IF_ERROR(co_await blocks_->Renew(spilled, deadline));
     // Again for each attempt: whoever dropped this version meanwhile may have erased it.
     jetstream::OutgoingMessage record = jetstream::EncodeSnapshot(state);
     absl::StatusOr<uint64_t> written =
         co_await kv_->Put(SnapshotKey(ref, state.version), std::move(record.data), deadline, std::move(record.headers));
     CO_RETURN_IF_ERROR(written.status());
+    CO_RETURN_IF_ERROR(co_await blocks_->Renew(spilled, deadline));
     found.manifest.Set(added.entry);
     std::vector<uint64_t> superfluous;
     const size_t count = found.manifest.entries.size();

@@ -68,12 +68,14 @@ base::Task<absl::StatusOr<bool>> StateStore::IsNewer(domain::StateRecord existin
 base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord state, bool fresh,
                                                           base::SteadyTime deadline) {
   // What is too large for a message goes into blocks first, then the state that lists them.
+  Blocks::Spilled spilled;
   if (Blocks::IsLarge(state)) {
-    const absl::Status spilled = co_await blocks_->Spill(state, deadline);
-    if (!spilled.ok()) {
-      base::LogWarn("state not written: its blocks could not be stored", {{"error", spilled}});
+    absl::StatusOr<Blocks::Spilled> stored = co_await blocks_->Spill(state, deadline);
+    if (!stored.ok()) {
+      base::LogWarn("state not written: its blocks could not be stored", {{"error", stored.status()}});
       co_return StateResult::kPending;
     }
+    spilled = *std::move(stored);
   }
   const jetstream::OutgoingMessage message = jetstream::EncodeState(state);
   const std::string filter = domain::StateFilter(state.ref);
@@ -116,8 +118,12 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
               existing.state->schema_version != state.schema_version) {
             co_return domain::RequestIdReused(state.ref, state.commit_id, "the state differs");
           }
-          co_return StateResult::kWritten;
+          co_return co_await BlocksKept(spilled, deadline);
         }
+      }
+      if (spilled.any()) {
+        last_error = co_await blocks_->Renew(spilled, deadline);
+        if (!last_error.ok()) break;
       }
       auto unit = std::make_shared<CommitUnit>();
       unit->checks.push_back({.filter = filter, .last_sequence = existing.sequence});
@@ -135,7 +141,7 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
         if (existing.schema_version != 0 && existing.schema_version != state.schema_version) {
           co_await RemovePreviousSchema(*stream, existing.sequence, deadline);
         }
-        co_return StateResult::kWritten;
+        co_return co_await BlocksKept(spilled, deadline);
       }
       last_error = outcome.status;
       if (outcome.kind == PublishOutcome::Kind::kRefused) break;
@@ -148,6 +154,14 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
     co_await executor_->Sleep(std::min(deadline, backoff.Next()));
   }
   base::LogWarn("state not written", {{"subject", message.subject}, {"version", state.version}, {"error", last_error}});
+  co_return StateResult::kPending;
+}
+
+base::Task<StateResult> StateStore::BlocksKept(Blocks::Spilled& spilled, base::SteadyTime deadline) {
+  if (!spilled.any()) co_return StateResult::kWritten;
+  const absl::Status kept = co_await blocks_->Renew(spilled, deadline);
+  if (kept.ok()) co_return StateResult::kWritten;
+  base::LogWarn("it is not known whether the blocks of a state are still there", {{"error", kept}});
   co_return StateResult::kPending;
 }
 

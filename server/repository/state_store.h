@@ -64,6 +64,8 @@ class StateStore {
                                                     jetstream::ReadFrom from, base::SteadyTime deadline);
   base::Task<absl::StatusOr<bool>> IsNewer(domain::StateRecord existing, domain::StateRecord state,
                                            base::SteadyTime deadline);
+  // The state that lists them is stored: written or, when its blocks may be gone after a long time, pending.
+  base::Task<StateResult> BlocksKept(Blocks::Spilled& spilled, base::SteadyTime deadline);
   base::Task<void> RemovePreviousSchema(jetstream::StreamPtr stream, uint64_t sequence, base::SteadyTime deadline);
 
   Storage* const storage_;

@@ -18,10 +18,10 @@ using grpc::internal::RpcMethod;
 
 class UnaryCall final : public Call {
  public:
-  UnaryCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-      : Call(service, index, queue), responder_(&grpc_context_) {
-    service->RequestAsyncUnary(static_cast<int>(index), &grpc_context_, &request_, &responder_, queue, queue,
-                               &accepted_);
+  UnaryCall(GrpcService* service, size_t index, const CallQueues& queues)
+      : Call(service, index, queues), responder_(&grpc_context_) {
+    service->RequestAsyncUnary(static_cast<int>(index), &grpc_context_, &request_, &responder_, queues.ends,
+                               queues.calls, &accepted_);
   }
 
  private:
@@ -43,8 +43,8 @@ class UnaryCall final : public Call {
 // What the two kinds of calls with a stream of answers have in common.
 class AnswerStreamCall : public Call, public RawWriter, private Outbox::Transport {
  protected:
-  AnswerStreamCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-      : Call(service, index, queue), outbox_(this) {}
+  AnswerStreamCall(GrpcService* service, size_t index, const CallQueues& queues)
+      : Call(service, index, queues), outbox_(this) {}
 
   bool StartWrite(PendingWrite& write) override { return outbox_.Add(write); }
 
@@ -81,10 +81,10 @@ class AnswerStreamCall : public Call, public RawWriter, private Outbox::Transpor
 
 class StreamCall final : public AnswerStreamCall {
  public:
-  StreamCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-      : AnswerStreamCall(service, index, queue), stream_(&grpc_context_) {
-    service->RequestAsyncServerStreaming(static_cast<int>(index), &grpc_context_, &request_, &stream_, queue, queue,
-                                         &accepted_);
+  StreamCall(GrpcService* service, size_t index, const CallQueues& queues)
+      : AnswerStreamCall(service, index, queues), stream_(&grpc_context_) {
+    service->RequestAsyncServerStreaming(static_cast<int>(index), &grpc_context_, &request_, &stream_, queues.calls,
+                                         queues.calls, &accepted_);
   }
 
  private:
@@ -101,9 +101,10 @@ class StreamCall final : public AnswerStreamCall {
 
 class BidiCall final : public AnswerStreamCall, private RawReader, private RequestStreams::Stream {
  public:
-  BidiCall(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-      : AnswerStreamCall(service, index, queue), stream_(&grpc_context_) {
-    service->RequestAsyncBidiStreaming(static_cast<int>(index), &grpc_context_, &stream_, queue, queue, &accepted_);
+  BidiCall(GrpcService* service, size_t index, const CallQueues& queues)
+      : AnswerStreamCall(service, index, queues), stream_(&grpc_context_) {
+    service->RequestAsyncBidiStreaming(static_cast<int>(index), &grpc_context_, &stream_, queues.calls, queues.calls,
+                                       &accepted_);
   }
 
  private:
@@ -205,23 +206,23 @@ GrpcService::GrpcService(const rpc::Service& service, CallHost* host) : methods_
   }
 }
 
-void GrpcService::Accept(size_t index, grpc::ServerCompletionQueue* queue) {
+void GrpcService::Accept(size_t index, const CallQueues& queues) {
   // The object owns itself from here on.
   switch (KindOf(method(index))) {
     case RpcMethod::NORMAL_RPC:
-      new UnaryCall(this, index, queue);
+      new UnaryCall(this, index, queues);
       break;
     case RpcMethod::SERVER_STREAMING:
-      new StreamCall(this, index, queue);
+      new StreamCall(this, index, queues);
       break;
     default:
-      new BidiCall(this, index, queue);
+      new BidiCall(this, index, queues);
       break;
   }
 }
 
-Call::Call(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue)
-    : service_(service), index_(index), queue_(queue) {
+Call::Call(GrpcService* service, size_t index, const CallQueues& queues)
+    : service_(service), index_(index), queues_(queues) {
   service_->host().admission.ObjectMade();
   grpc_context_.AsyncNotifyWhenDone(&ended_);
 }
@@ -237,13 +238,24 @@ void Call::OnAccepted(bool ok) {
     return;
   }
   // Before this call can end: so there is a successor, or a server that knows of this object, at every moment.
-  service_->Accept(index_, queue_);
+  service_->Accept(index_, queues_);
   keepers_.store(2, std::memory_order_relaxed);  // The handler and ended_.
   const CallHost& host = service_->host();
   const bool unary = std::holds_alternative<RawUnaryHandler>(method().handler);
   context_.Begin(&grpc_context_,
                  std::chrono::steady_clock::now() + (unary ? host.default_deadline : host.default_stream_deadline));
   base::Spawn(Run());
+}
+
+bool Call::HandleEnds(grpc::CompletionQueue& ends) {
+  void* tag = nullptr;
+  bool ok = false;
+  bool any = false;
+  while (ends.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC)) == grpc::CompletionQueue::GOT_EVENT) {
+    static_cast<Event*>(tag)->Complete(ok);
+    any = true;
+  }
+  return any;
 }
 
 void Call::OnEnded(bool /*ok*/) {
@@ -256,7 +268,9 @@ void Call::OnFinished(bool /*ok*/) { LetGo(); }
 absl::Status Call::Admit() {
   CallHost& host = service_->host();
   if (!method().options.always_admitted) {
-    RETURN_IF_ERROR(host.admission.Enter());
+    absl::Status entered = host.admission.Enter();
+    if (!entered.ok() && HandleEnds(*queues_.ends)) entered = host.admission.Enter();
+    RETURN_IF_ERROR(entered);
     admitted_ = true;
   }
   return CheckRequestSize(request_.Length(), host.max_request_bytes);

@@ -4,7 +4,7 @@
 // deletes itself. It waits as an accepted-event; once a caller is there it is kept by four parties, each of which
 // lets go exactly once: the handler (until gRPC reports Finish as done), gRPC's notice that the call has ended, a write
 // in flight and a read in flight. Operations may start on any thread, completions arrive on the thread that polls the
-// queue.
+// queues.
 #pragma once
 
 #include <atomic>
@@ -58,6 +58,14 @@ struct CallHost {
   RequestStreams request_streams{};
 };
 
+// Where gRPC reports what has happened.
+struct CallQueues {
+  grpc::ServerCompletionQueue* calls = nullptr;  // New calls, and everything of streams. A thread waits for it.
+  // The ends of unary calls, which nobody waits for: it is emptied now and then. So an answer, which is mostly given on
+  // another thread, wakes nobody but the client.
+  grpc::ServerCompletionQueue* ends = nullptr;
+};
+
 // A service as gRPC knows it: methods that take and give bytes, and that are asked for one call at a time.
 class GrpcService final : public grpc::Service {
  public:
@@ -68,7 +76,7 @@ class GrpcService final : public grpc::Service {
   size_t method_count() const { return methods_.size(); }
   const Method& method(size_t index) const { return *methods_[index]; }
   // Waits for one call of a method; each call that comes is replaced by itself until the server is shut down.
-  void Accept(size_t index, grpc::ServerCompletionQueue* queue);
+  void Accept(size_t index, const CallQueues& queues);
 
   // What generated code uses.
   using grpc::Service::RequestAsyncBidiStreaming;
@@ -89,8 +97,11 @@ class Call {
     void Complete(bool ok) { (call->*on_completed)(ok); }
   };
 
+  // Handles what has ended by now (CallQueues::ends). False: nothing had.
+  static bool HandleEnds(grpc::CompletionQueue& ends);
+
  protected:
-  Call(GrpcService* service, size_t index, grpc::ServerCompletionQueue* queue);
+  Call(GrpcService* service, size_t index, const CallQueues& queues);
   virtual ~Call();
 
   // Calls the handler, and sends what it has written.
@@ -104,7 +115,7 @@ class Call {
 
   GrpcService* const service_;
   const size_t index_;
-  grpc::ServerCompletionQueue* const queue_;
+  const CallQueues queues_;
   grpc::ServerContext grpc_context_;
   CallContext context_;
   grpc::ByteBuffer request_;

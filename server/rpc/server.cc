@@ -38,6 +38,8 @@ constexpr milliseconds kFlushTime{250};
 constexpr milliseconds kCancelTime{500};
 // Between two warnings about calls that do not end.
 constexpr milliseconds kWarnInterval{5000};
+// How long the end of a unary call may go unnoticed while no others come.
+constexpr milliseconds kEmptyEndsInterval{100};
 // How often an idle connection is asked whether its client is still there, and how long the client may take.
 constexpr milliseconds kKeepaliveTime{60'000};
 constexpr milliseconds kKeepaliveTimeout{20'000};
@@ -97,9 +99,15 @@ absl::Status Server::Listen(const Options& options) {
   Configure(builder, options);
   builder.AddListeningPort(options.listen_address, grpc::InsecureServerCredentials(), &port_);
   for (const auto& service : grpc_services_) builder.RegisterService(service.get());
-  for (int i = 0; i < std::max(options.threads, 1); ++i) queues_.push_back(builder.AddCompletionQueue());
+  for (int i = 0; i < std::max(options.threads, 1); ++i) {
+    CallQueues queues;
+    queues.calls = queues_.emplace_back(builder.AddCompletionQueue()).get();
+    queues.ends = queues_.emplace_back(builder.AddCompletionQueue(/*is_frequently_polled=*/false)).get();
+    polled_.push_back(queues);
+  }
   grpc_server_ = builder.BuildAndStart();
   if (grpc_server_ != nullptr) return absl::OkStatus();
+  polled_.clear();
   queues_.clear();  // Unused: not to be shut down.
   return absl::FailedPreconditionError(
       absl::StrCat("cannot listen on ", options.listen_address, ": see what gRPC logged before this"));
@@ -110,30 +118,37 @@ Server::~Server() { Shutdown(milliseconds(0)); }
 void Server::Start() {
   base::MutexLock lock(lifecycle_mutex_);
   if (shut_down_ || !threads_.empty()) return;
-  for (const auto& queue : queues_) {
+  for (const CallQueues& queues : polled_) {
     for (const auto& service : grpc_services_) {
       for (size_t method = 0; method < service->method_count(); ++method) {
-        for (int i = 0; i < kAcceptsPerMethod; ++i) service->Accept(method, queue.get());
+        for (int i = 0; i < kAcceptsPerMethod; ++i) service->Accept(method, queues);
       }
     }
-    threads_.emplace_back(Poll, queue.get());
+    threads_.emplace_back(Poll, queues);
     pthread_setname_np(threads_.back().native_handle(), absl::StrCat("grpc-", threads_.size()).c_str());
   }
 }
 
-void Server::Poll(grpc::ServerCompletionQueue* queue) {
+void Server::Poll(CallQueues queues) {
   using Queue = grpc::CompletionQueue;
+  const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
   void* tag = nullptr;
   bool ok = false;
-  while (queue->Next(&tag, &ok)) {
-    base::Burst::Begin();
-    int things = 0;
-    do {
-      static_cast<Call::Event*>(tag)->Complete(ok);
-    } while (++things < base::Burst::kMaxThings &&
-             queue->AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC)) == Queue::GOT_EVENT);
-    base::Burst::End();
+  while (true) {
+    const Queue::NextStatus status =
+        queues.calls->AsyncNext(&tag, &ok, std::chrono::system_clock::now() + kEmptyEndsInterval);
+    if (status == Queue::SHUTDOWN) break;
+    if (status == Queue::GOT_EVENT) {
+      base::Burst::Begin();
+      int things = 0;
+      do {
+        static_cast<Call::Event*>(tag)->Complete(ok);
+      } while (++things < base::Burst::kMaxThings && queues.calls->AsyncNext(&tag, &ok, at_once) == Queue::GOT_EVENT);
+      base::Burst::End();
+    }
+    Call::HandleEnds(*queues.ends);
   }
+  while (queues.ends->Next(&tag, &ok)) static_cast<Call::Event*>(tag)->Complete(ok);
 }
 
 void Server::ShutdownGrpc(milliseconds flush_time) {
@@ -172,7 +187,7 @@ void Server::Shutdown(milliseconds grace, const std::function<void()>& cut_off) 
   }
   for (const auto& queue : queues_) queue->Shutdown();
   if (threads_.empty()) {
-    for (const auto& queue : queues_) Poll(queue.get());
+    for (const CallQueues& queues : polled_) Poll(queues);
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();

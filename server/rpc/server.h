@@ -55,13 +55,15 @@ class Server {
   absl::Status Listen(const Options& options);
   // Returns when no connection is left. flush_time: what answers that were given have to get out.
   void ShutdownGrpc(std::chrono::milliseconds flush_time);
-  static void Poll(grpc::ServerCompletionQueue* queue);
+  static void Poll(CallQueues queues);
 
   CallHost host_;
   Health health_;
   std::vector<Service> services_;
   std::vector<std::unique_ptr<GrpcService>> grpc_services_;
-  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;  // Outlive grpc_server_, as gRPC demands.
+  // Outlive grpc_server_, as gRPC demands.
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
+  std::vector<CallQueues> polled_;  // By a thread each.
   std::unique_ptr<grpc::Server> grpc_server_;
   int port_ = 0;
   base::Mutex lifecycle_mutex_;

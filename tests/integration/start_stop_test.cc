@@ -20,6 +20,7 @@
 #include "tests/integration/api.h"
 #include "tests/integration/persistd_process.h"
 #include "tests/testing/catch.h"
+#include "tests/testing/files.h"
 #include "tests/testing/must.h"
 #include "tests/testing/nats_server.h"
 #include "tests/testing/poll.h"
@@ -101,6 +102,27 @@ TEST_CASE("A data_dir that cannot be made and a nats-server that is none are nam
   REQUIRE(no_server.WaitForEnd().has_value());
   CHECK(no_server.WaitForEnd()->code != 0);
   CHECK(StrContains(no_server.log(), "/bin/true"));
+}
+
+TEST_CASE("A fold that is no program is named, and the daemon does not start", "[start]") {
+  testing::TempDir dir;
+  Must(testing::WriteFile(dir.File("fold.jq"), ".state + (\n"));
+  const std::string type = "repository.aggregates=[{context: sales, aggregate: order, ";
+  for (const auto& [rule, named] : std::vector<std::pair<std::string, std::string>>{
+           {"fold: \".state | nothing_like_this\"", "nothing_like_this"},
+           {absl::StrCat("fold_file: ", dir.File("fold.jq")), dir.File("fold.jq")}}) {
+    INFO(rule);
+    PersistdProcess daemon({.sets = {absl::StrCat(type, rule, "}]")}});
+    const auto status = daemon.WaitForEnd();
+    REQUIRE(status.has_value());
+    INFO(daemon.log());
+    CHECK(status->code == 1);
+    CHECK(StrContains(daemon.log(), "repository.aggregates: fold of sales.order"));
+    CHECK(StrContains(daemon.log(), named));
+    CHECK(daemon.ready().empty());
+    // Before anything was made.
+    CHECK_FALSE(std::filesystem::exists(absl::StrCat(daemon.data_dir(), "/nats")));
+  }
 }
 
 TEST_CASE("SIGTERM and SIGINT let a running history finish, refuse new calls, and end with 0", "[stop]") {

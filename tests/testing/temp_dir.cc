@@ -19,7 +19,7 @@ TempDir::TempDir() {
 }
 
 TempDir::~TempDir() {
-  if (std::getenv("PERSISTD_KEEP_TEMP") != nullptr) return;
+  if (std::getenv("KEEP_TEMP") != nullptr) return;
   std::error_code ignored;  // What stays behind is in a temporary folder.
   std::filesystem::remove_all(path_, ignored);
 }

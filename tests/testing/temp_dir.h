@@ -1,5 +1,5 @@
 // A folder of a test's own, under $TEST_TMPDIR (else the system's), removed with all it holds when the object goes.
-// PERSISTD_KEEP_TEMP=1 in the environment keeps it, for a look at what a failed test left.
+// KEEP_TEMP=1 in the environment keeps it, for a look at what a failed test left.
 #pragma once
 
 #include <string>

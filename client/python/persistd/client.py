@@ -325,6 +325,46 @@ class Client:
         """Returns the daemon's version, its limits, and what it stands on."""
         return self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest(), timeout)
 
+    def create_aggregate_type(
+        self,
+        context: str,
+        aggregate: str,
+        settings: Optional[admin_pb2.StreamSettings] = None,
+        *,
+        timeout: Optional[float] = None,
+    ) -> admin_pb2.CreateAggregateTypeResponse:
+        """Makes an aggregate type with its streams; one that is there with the same settings is fine.
+
+        Args:
+          context, aggregate: its name.
+          settings: what its streams are to have of their own. Default: nothing; they follow the daemon's configuration.
+          timeout: the deadline in seconds, instead of the client's.
+
+        Raises:
+          PersistdError: with reason TYPE_EXISTS when it has other settings.
+        """
+        request = admin_pb2.CreateAggregateTypeRequest(context=context, aggregate=aggregate, settings=settings)
+        return self._call(self._admin.CreateAggregateType, request, timeout)
+
+    def list_aggregate_types(
+        self, context: str = "", *, page_size: int = 0, timeout: Optional[float] = None
+    ) -> Iterator[admin_pb2.AggregateType]:
+        """Yields the aggregate types of a context (default: of all) in the order of their names, page by page."""
+        request = admin_pb2.ListAggregateTypesRequest(context=context, page_size=page_size)
+        while True:
+            page = self._call(self._admin.ListAggregateTypes, request, timeout)
+            yield from page.types
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def describe_aggregate_type(
+        self, context: str, aggregate: str, *, timeout: Optional[float] = None
+    ) -> admin_pb2.DescribeAggregateTypeResponse:
+        """Returns a type with its streams, event types and number of aggregates. Raises NotFound when there is none."""
+        request = admin_pb2.DescribeAggregateTypeRequest(context=context, aggregate=aggregate)
+        return self._call(self._admin.DescribeAggregateType, request, timeout)
+
     def history(
         self,
         ref: Ref,

@@ -472,6 +472,24 @@ class RepositoryTest(ClientTestCase):
         self.client.delete_snapshot(_REF, 3)
         self.assertEqual(self.server.requests["DeleteSnapshot"][0].version, 3)
 
+    def test_aggregate_types_are_made_listed_and_described(self):
+        settings = persistd.admin_pb2.StreamSettings(replicas=3)
+        self.server.faults.append(Fault(grpc.StatusCode.UNAVAILABLE))
+        created = self.client.create_aggregate_type("sales", "order", settings)
+        self.assertTrue(created.created)
+        self.assertEqual(created.type.aggregate, "order")
+        self.assertEqual([sent.settings.replicas for sent in self.server.requests["CreateAggregateType"]], [3, 3])
+        self.client.create_aggregate_type("sales", "order")
+        self.assertFalse(self.server.requests["CreateAggregateType"][2].HasField("settings"))
+        listed = list(self.client.list_aggregate_types("sales", page_size=1))
+        self.assertEqual([one.aggregate for one in listed], ["type0", "type1", "type2"])
+        sent = self.server.requests["ListAggregateTypes"]
+        self.assertEqual([request.page_token for request in sent], ["", "1", "2"])
+        self.assertEqual((sent[2].context, sent[2].page_size), ("sales", 1))
+        self.assertEqual(self.client.describe_aggregate_type("sales", "order").aggregates, 7)
+        with self.assertRaises(persistd.NotFound):
+            self.client.describe_aggregate_type("sales", "none")
+
 
 if __name__ == "__main__":
     unittest.main()

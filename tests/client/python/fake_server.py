@@ -212,6 +212,24 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
             version="fake", max_request_bytes=4 << 20, max_event_bytes=self.max_event_bytes, max_state_bytes=4 << 20
         )
 
+    def CreateAggregateType(self, request: admin_pb2.CreateAggregateTypeRequest, context: grpc.ServicerContext):
+        self._begin("CreateAggregateType", request, context)
+        return admin_pb2.CreateAggregateTypeResponse(type=_type(request.aggregate, request), created=True)
+
+    def ListAggregateTypes(self, request: admin_pb2.ListAggregateTypesRequest, context: grpc.ServicerContext):
+        copy = admin_pb2.ListAggregateTypesRequest.FromString(request.SerializeToString())
+        self._begin("ListAggregateTypes", copy, context)
+        page = int(request.page_token or 0)
+        return admin_pb2.ListAggregateTypesResponse(
+            types=[_type(f"type{page}", request)], next_page_token=str(page + 1) if page < 2 else ""
+        )
+
+    def DescribeAggregateType(self, request: admin_pb2.DescribeAggregateTypeRequest, context: grpc.ServicerContext):
+        self._begin("DescribeAggregateType", request, context)
+        if request.aggregate == "none":
+            Fault(grpc.StatusCode.NOT_FOUND, errors_pb2.ERROR_REASON_TYPE_NOT_FOUND).raise_in(context)
+        return admin_pb2.DescribeAggregateTypeResponse(type=_type(request.aggregate, request), aggregates=7)
+
     def _begin(self, method: str, request: object, context: grpc.ServicerContext) -> Optional[Fault]:
         """Notes the request and ends the call if a fault is due now. Returns a fault that is due at its end."""
         with self._lock:
@@ -260,6 +278,10 @@ class _Inner:
 
 def _key(ref: types_pb2.AggregateRef) -> Tuple[str, str, str]:
     return ref.context, ref.aggregate, ref.entity_id
+
+
+def _type(aggregate: str, request) -> admin_pb2.AggregateType:
+    return admin_pb2.AggregateType(context=request.context, aggregate=aggregate)
 
 
 def _metadata(

@@ -37,6 +37,16 @@ TEST_CASE("The connection gets the login, the TLS files and the times of the con
   CHECK(options.ping_interval == 456ms);
 }
 
+TEST_CASE("The collector looks where the repository stores", "[options]") {
+  config::Config config;
+  config.repository.snapshot_bucket = "S";
+  config.repository.block_collection.min_age = 123ms;
+  const repository::BlockCollectorOptions options = CollectorOptionsOf(config);
+  CHECK(options.snapshot_bucket == "S");
+  CHECK(options.block_bucket.bucket == RepositoryOptionsOf(config).block_bucket.bucket);
+  CHECK(options.min_age == 123ms);
+}
+
 TEST_CASE("The repository gets names, caches and limits of the configuration", "[options]") {
   config::Config config;
   config.repository.event_stream_name = "E";

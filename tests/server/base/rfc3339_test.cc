@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "absl/time/time.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/properties.h"
 
@@ -37,6 +38,20 @@ TEST_CASE("Every time survives its text", "[base]") {
   for (const int64_t nanos : {std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()}) {
     CHECK(ParseRfc3339(FormatRfc3339(At(nanos))) == At(nanos));
   }
+}
+
+TEST_CASE("The quick way reads and writes what the library does", "[base]") {
+  persistd::testing::CheckProperty([] {
+    const WallTime time{std::chrono::nanoseconds(*rc::gen::arbitrary<int64_t>())};
+    const std::string theirs =
+        absl::FormatTime("%Y-%m-%d%ET%H:%M:%E*SZ", absl::FromUnixNanos(time.time_since_epoch().count()),
+                         absl::UTCTimeZone());
+    RC_ASSERT(FormatRfc3339(time) == theirs);
+    RC_ASSERT(ParseRfc3339(theirs) == time);
+  });
+  REQUIRE_FALSE(ParseRfc3339("2026-02-29T10:00:00Z").has_value());
+  REQUIRE_FALSE(ParseRfc3339("2026-11-22T10:00:00.Z").has_value());
+  REQUIRE_FALSE(ParseRfc3339("2026-11-22T24:00:00Z").has_value());
 }
 
 TEST_CASE("Offsets, lower case and leap seconds are understood", "[base]") {

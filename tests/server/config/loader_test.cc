@@ -127,6 +127,15 @@ TEST_CASE("Snapshot policies and buckets are read, shown, and refused where they
   CHECK(absl::StrContains(taken, "is a reserved name"));
 }
 
+TEST_CASE("Blocks are collected never, or not too often, and not while they are young", "[config]") {
+  CHECK(Loaded({.overrides = {"repository.block_collection.interval=0s"}}).repository.block_collection.interval ==
+        std::chrono::milliseconds(0));
+  CHECK(absl::StrContains(Refusal({.overrides = {"repository.block_collection.interval=59s"}}),
+                          "59s is out of range; allowed: a duration from 1m to 8760h, or 0s"));
+  CHECK(absl::StrContains(Refusal({.overrides = {"repository.block_collection.min_age=119m"}}),
+                          "119m is out of range; allowed: a duration from 2h to 87600h"));
+}
+
 TEST_CASE("The command line outranks the environment, the environment the file, the file the default", "[config]") {
   Sources sources;
   REQUIRE(Loaded(sources).server.threads == 1);

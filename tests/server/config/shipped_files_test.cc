@@ -92,8 +92,8 @@ TEST_CASE("Every key reads back what it shows", "[config]") {
     INFO(key.path);
     Config changed;
     bool differs = false;
-    for (const char* text : {"3s", "50ms", "3KiB", "3MiB", "333MiB", "2", "3", "warn", "single", "s2", "false", "true",
-                             "h:1", "http://h", "memory", "other"}) {
+    for (const char* text : {"3h", "3s", "50ms", "3KiB", "3MiB", "333MiB", "2", "3", "warn", "single", "s2", "false",
+                             "true", "h:1", "http://h", "memory", "other"}) {
       Config config;
       bool good = true;
       key.set({.kind = YamlNode::Kind::kScalar, .text = text}, config,

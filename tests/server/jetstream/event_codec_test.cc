@@ -275,6 +275,29 @@ TEST_CASE("A list of chunks that cannot hold the content is data loss", "[jetstr
   }
 }
 
+TEST_CASE("The blocks that a message lists are told, or that they cannot be", "[jetstream]") {
+  const StateSample sample = StateSamples()[2];
+  for (const OutgoingMessage& message : {EncodeState(sample.state), EncodeSnapshot(sample.state)}) {
+    const Message good = Received(message, 9);
+    CHECK(MayList(good));
+    CHECK(ListedBlocks(good).value() == sample.state.chunks);
+    Message changed = good;
+    changed.data = "{}";
+    CHECK(absl::IsDataLoss(ListedBlocks(changed).status()));
+    changed = good;
+    changed.headers = Without(good.headers, "ce-persistd");
+    CHECK(absl::IsDataLoss(ListedBlocks(changed).status()));
+  }
+  const Message small = Received(EncodeState(StateSamples()[0].state), 9);
+  CHECK_FALSE(MayList(small));
+  CHECK(ListedBlocks(small).value() == std::nullopt);
+  Message later = small;
+  later.headers = With(small.headers, "ce-persistd", "2");
+  CHECK(MayList(later));
+  CHECK(absl::IsDataLoss(ListedBlocks(later).status()));
+  CHECK_FALSE(MayList(Message{}));
+}
+
 TEST_CASE("A state whose header is missing or malformed is data loss that names it", "[jetstream]") {
   const StateSample sample = StateSamples()[1];
   const Message good = Received(EncodeState(sample.state), 9);

@@ -11,6 +11,7 @@
 #include "cim/persistence/v1/errors.pb.h"
 #include "server/domain/errors.h"
 #include "server/jetstream/event_codec.h"
+#include "server/jetstream/gather.h"
 #include "server/jetstream/publisher.h"
 #include "tests/server/jetstream/live.h"
 #include "tests/server/jetstream/samples.h"
@@ -179,6 +180,86 @@ TEST_CASE("Many gets are under way at once and each brings its own message", "[j
     if (read.has_value()) CHECK(read->data == absl::StrCat(sequence));
   }
   CHECK(Must(bench.reader.FinishLast(Await(std::move(last)), "S", ReadFrom::kLeader))->sequence == 64);
+}
+
+TEST_CASE("A range is the messages that follow each other, as far as there are some", "[jetstream]") {
+  Bench bench;
+  bench.live.MakeStream({{"name", "T"}, {"subjects", {"t.>"}}, {"allow_direct", true}});
+  for (int i = 1; i <= 8; ++i) {
+    REQUIRE(bench.live.Ask({.subject = absl::StrCat("t.", i), .headers = {}, .data = std::string(1000, 'x')}).ok());
+  }
+  bench.live.Api("STREAM.MSG.DELETE.T", "{\"seq\":3}");
+  const auto range = [&](uint64_t first, uint64_t count, size_t max_bytes = 1u << 20) {
+    std::vector<uint64_t> sequences;
+    auto answers = Await(bench.reader.StartRange("T", first, count, max_bytes, In(kPatience)));
+    for (const Message& message : Must(bench.reader.FinishRange(std::move(answers), "T"))) {
+      CHECK(message.subject == absl::StrCat("t.", message.sequence));
+      CHECK(message.data.size() == 1000);
+      CHECK(message.time.time_since_epoch().count() > 0);
+      sequences.push_back(message.sequence);
+    }
+    return sequences;
+  };
+  CHECK(range(1, 2) == std::vector<uint64_t>{1, 2});
+  CHECK(range(2, 3) == std::vector<uint64_t>{2, 4, 5});
+  CHECK(range(7, 100) == std::vector<uint64_t>{7, 8});
+  CHECK(range(9, 10).empty());
+  // The server stops early, after one message at least.
+  CHECK(range(4, 5, 1) == std::vector<uint64_t>{4});
+  const std::vector<uint64_t> some = range(4, 5, 2500);
+  CHECK(some.size() >= 2);
+  CHECK(some.size() < 5);
+}
+
+TEST_CASE("Many ranges are under way at once and each brings its own messages", "[jetstream]") {
+  Bench bench;
+  for (int i = 1; i <= 64; ++i) bench.Store("cim.x", absl::StrCat(i));
+  std::vector<base::Future<absl::StatusOr<std::vector<Message>>>> ranges;
+  for (uint64_t first = 1; first <= 64; ++first) {
+    ranges.push_back(bench.reader.StartRange("S", first, 8, 1u << 20, In(kPatience)));
+  }
+  for (uint64_t first = 1; first <= 64; ++first) {
+    const auto messages = Must(bench.reader.FinishRange(Await(std::move(ranges[first - 1])), "S"));
+    REQUIRE(messages.size() == std::min<uint64_t>(8, 65 - first));
+    for (size_t i = 0; i < messages.size(); ++i) CHECK(messages[i].data == absl::StrCat(first + i));
+  }
+}
+
+TEST_CASE("A range that is not answered, or not to its end, says why and brings nothing", "[jetstream]") {
+  Bench bench;
+  bench.Store("cim.x", "1");
+  const auto range = [&](const std::string& stream, std::chrono::milliseconds wait) {
+    auto answers = Await(bench.reader.StartRange(stream, 1, 8, 1u << 20, In(wait)));
+    return bench.reader.FinishRange(std::move(answers), stream).status();
+  };
+  const absl::Status none = range("NONE", kPatience);
+  INFO(none);
+  CHECK(domain::HasReason(none, pb::ERROR_REASON_NATS_UNAVAILABLE));
+  CHECK(absl::StrContains(none.message(), "NONE"));
+  bench.nats->Pause();
+  CHECK(domain::HasReason(range("S", std::chrono::milliseconds(50)), pb::ERROR_REASON_NATS_UNAVAILABLE));
+  // One that waits when the connection is lost ends then, not at its deadline.
+  auto lost = bench.reader.StartRange("S", 1, 8, 1u << 20, In(std::chrono::hours(1)));
+  bench.nats->Kill9();
+  const absl::Status broken = bench.reader.FinishRange(Await(std::move(lost)), "S").status();
+  CHECK(domain::HasReason(broken, pb::ERROR_REASON_NATS_UNAVAILABLE));
+  REQUIRE(bench.live.WaitUntilDown());
+  CHECK(domain::HasReason(range("S", kPatience), pb::ERROR_REASON_NATS_UNAVAILABLE));
+}
+
+TEST_CASE("A request is answered by all messages before the one with a status", "[jetstream]") {
+  Bench bench;
+  bench.live.MakeStream({{"name", "T"}, {"subjects", {"t.>"}}, {"allow_direct", true}});
+  REQUIRE(bench.live.Ask({.subject = "t.1", .headers = {}, .data = "1"}).ok());
+  const auto gather = [&](const std::string& query) {
+    const OutgoingMessage request{.subject = "$JS.API.DIRECT.GET.T", .headers = {}, .data = query};
+    return Await(Gather(bench.live.connection(), request, In(kPatience)));
+  };
+  CHECK(Must(gather("{\"seq\":1,\"batch\":2}")).size() == 1);
+  CHECK(Must(gather("{\"seq\":2,\"batch\":2}")).empty());
+  const absl::Status refused = gather("{\"seq\":").status();
+  CHECK(absl::IsUnavailable(refused));
+  CHECK(absl::StrContains(refused.message(), "408"));
 }
 
 TEST_CASE("Reads that cannot be answered say why", "[jetstream]") {

@@ -163,6 +163,23 @@ TEST_CASE("A tail of an empty stream says that it has caught up", "[tail]") {
   CHECK(world.noted.resets() == 1);
 }
 
+TEST_CASE("A tail that is stopped while it begins ends", "[tail]") {
+  World world;
+  REQUIRE(world.live.WaitUntilUp());
+  world.MakeStream();
+  world.Publish(10);
+  // After as many round trips as it has made some step of its beginning.
+  for (int trips = 0; trips < 40; ++trips) {
+    world.Follow();
+    for (int i = 0; i < trips % 8; ++i) world.live.Api("STREAM.INFO.S");
+    world.tail->Stop();
+  }
+  // None of them has left a consumer behind.
+  CHECK(PollUntil(
+      [&] { return UnsignedField(ObjectField(world.live.Api("STREAM.INFO.S").body, "state"), "consumer_count") == 0; },
+      kPatience));
+}
+
 TEST_CASE("A tail gives no more than its window to a sink that does not finish", "[tail]") {
   World world;
   REQUIRE(world.live.WaitUntilUp());
