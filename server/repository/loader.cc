@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cim/persistence/v1/errors.pb.h"
 #include "server/base/logging.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
@@ -256,11 +257,13 @@ base::Task<absl::StatusOr<Loader::HeadAndState>> Loader::ReadReached(domain::Agg
           const std::optional<Message> there,
           co_await storage_.reader().Get(events->name, sequence, jetstream::ReadFrom::kLeader, deadline));
       if (there.has_value()) co_return co_await ReadHeadAndState(ref, stateless, deadline);
-      // It may have been removed after a snapshot; then the stream has gone beyond it.
-      CO_ASSIGN_OR_RETURN(const std::optional<jetstream::StreamFacts> facts,
-                          co_await storage_.all_streams().Look(events->name, deadline));
-      if (facts.has_value() && facts->last_sequence >= sequence) {
-        co_return co_await ReadHeadAndState(ref, stateless, deadline);
+      if (events->purgeable) {
+        // It may have been removed after a snapshot; then the stream has gone beyond it.
+        CO_ASSIGN_OR_RETURN(const std::optional<jetstream::StreamFacts> facts,
+                            co_await storage_.all_streams().Look(events->name, deadline));
+        if (facts.has_value() && facts->last_sequence >= sequence) {
+          co_return co_await ReadHeadAndState(ref, stateless, deadline);
+        }
       }
     }
     const base::SteadyTime next = backoff.Next();
@@ -378,11 +381,11 @@ bool Loader::Continuable(const domain::StateRecord& snapshot, const Plan& plan) 
 
 base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSnapshot(domain::AggregateRef ref,
                                                                                       const Head& head,
+                                                                                      uint64_t at_most,
                                                                                       const Plan& plan,
                                                                                       base::SteadyTime deadline) {
   std::optional<domain::StateRecord> none;
   if (options_.snapshots == nullptr) co_return none;
-  uint64_t at_most = head.version;
   while (at_most > 0) {
     CO_ASSIGN_OR_RETURN(std::optional<domain::StateRecord> snapshot,
                         co_await options_.snapshots->Needed(ref, at_most, deadline));
@@ -408,7 +411,7 @@ base::Task<absl::Status> Loader::Complete(const Head& head, const Plan& plan, Lo
     result.info.state_schema_version = result.state->schema_version;
   } else if (plan.events) {
     CO_RETURN_IF_ERROR(co_await AppendEvents(head, first, result, deadline));
-  } else if (first == 1) {
+  } else if (first == 1 && head.stream->purgeable) {
     // The answer would say that there is no state. That is true only where the events are there to say it.
     EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
     CO_RETURN_IF_ERROR(
@@ -438,12 +441,23 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
     if (states != nullptr) CO_RETURN_IF_ERROR(co_await states_.Fill(*state, *states, deadline));
   }
   result.state = std::move(state);
-  const absl::Status completed = co_await Complete(head, plan, result, deadline);
-  if (completed.ok()) co_return result;
-  if (!IsRemoved(completed) || !plan.base) co_return completed;
-  // Events that it needs are not kept. Then a snapshot stands for them.
-  CO_ASSIGN_OR_RETURN(snapshot, co_await NeededSnapshot(ref, head, plan, deadline));
-  if (!snapshot.has_value()) {
+  absl::Status completed = co_await Complete(head, plan, result, deadline);
+  uint64_t at_most = head.version;
+  while (!completed.ok()) {
+    // Events that it needs are not kept: then a snapshot stands for them. Or the fold refuses the one that it began
+    // with: then an older one may do.
+    const bool refused = head.stream->purgeable && result.snapshot_version > 0 &&
+                         domain::HasReason(completed, cim::persistence::v1::ERROR_REASON_TRANSFORM_FAILED);
+    if (!plan.base || (!IsRemoved(completed) && !refused)) co_return completed;
+    CO_ASSIGN_OR_RETURN(snapshot, co_await NeededSnapshot(ref, head, at_most, plan, deadline));
+    if (!snapshot.has_value()) break;
+    at_most = snapshot->version - 1;
+    result.events.clear();
+    result.snapshot_version = snapshot->version;
+    result.state = std::move(snapshot);
+    completed = co_await Complete(head, plan, result, deadline);
+  }
+  if (IsRemoved(completed)) {
     const uint64_t kept = domain::GetErrorDetail(completed)->history_removed().first_version();
     co_return domain::HistoryRemoved(
         ref, kept,
@@ -451,10 +465,7 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
             "no snapshot of version ", head.version, " or before can be used: it is older than what is kept, or ",
             "those that there are are damaged or of another state_schema_version (the daemon's log says which)"));
   }
-  result.events.clear();
-  result.snapshot_version = snapshot->version;
-  result.state = std::move(snapshot);
-  CO_RETURN_IF_ERROR(co_await Complete(head, plan, result, deadline));
+  if (!completed.ok()) co_return completed;
   co_return result;
 }
 

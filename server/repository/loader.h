@@ -120,10 +120,11 @@ class Loader {
   base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> CloserSnapshot(
       domain::AggregateRef ref, const Head& head, const std::optional<domain::StateRecord>& state, const Plan& plan,
       base::SteadyTime deadline);
-  // For a head whose history does not begin with its first event: the newest snapshot that can be continued. nullopt:
-  // there is none.
+  // For a head whose history does not begin with its first event: the newest snapshot that can be continued, of a
+  // version of at most `at_most`. nullopt: there is none.
   base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> NeededSnapshot(domain::AggregateRef ref,
-                                                                                const Head& head, const Plan& plan,
+                                                                                const Head& head, uint64_t at_most,
+                                                                                const Plan& plan,
                                                                                 base::SteadyTime deadline);
   // Whether the type's fold can go on from a snapshot.
   static bool Continuable(const domain::StateRecord& snapshot, const Plan& plan);

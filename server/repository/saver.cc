@@ -128,7 +128,9 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::Run(Attempt& attempt) {
     const bool torn = std::any_of(attempt.parts.begin(), attempt.parts.end(), [&attempt](const Part& part) {
       return part.known.head.torn_commit_id == attempt.commit_id;
     });
-    if (attempt.stored) {
+    if (attempt.stored && IsRemoved(commits.status())) {
+      // It is stored for certain, only what it returned cannot be told any more: a repeat would change nothing.
+    } else if (attempt.stored) {
       commits = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commits.status().message()));
     } else if (torn) {
       commits = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when "

@@ -198,13 +198,15 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
   const domain::AggregateRef ref = state.ref;
   Added added;
   added.entry.version = state.version;
-  added.entry.schema_version = state.schema_version;
-  added.entry.content_type = state.payload.content_type;
-  added.entry.size = state.payload.data.size();
   added.entry.commit_id = state.commit_id;
   Blocks::Spilled spilled;
   Backoff backoff;
+  const std::string key = SnapshotKey(ref, state.version);
   while (true) {
+    // Before the list: a record that is not listed yet may be another daemon's, of the same version, which is about to
+    // list it.
+    CO_ASSIGN_OR_RETURN(std::optional<KvEntry> before, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
+    const uint64_t revision = before.has_value() ? before->revision : 0;
     CO_ASSIGN_OR_RETURN(Listed found, co_await Find(ref, ReadFrom::kLeader, deadline));
     added.truncated = found.manifest.truncation.has_value();
     const ManifestEntry* there = found.manifest.Find(state.version);
@@ -221,8 +223,16 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
                                   .config_key = ""},
                                  "delete some");
     }
+    if (before.has_value() && before->operation == KvEntry::Operation::kPut) {
+      // Then both store the content of the first, so that what either lists is what is there.
+      CO_ASSIGN_OR_RETURN(const bool adopted, co_await Adopt(*std::move(before), state, deadline));
+      if (adopted) added.fresh = false;
+    }
     if (!added.fresh) {
       added.fresh = true;
+      added.entry.schema_version = state.schema_version;
+      added.entry.content_type = state.payload.content_type;
+      added.entry.size = state.payload.data.size();
       added.entry.created = clock_->WallNow();
       added.entry.cid = ipld::RawCid(state.payload.data).ToString();
       state.cid = added.entry.cid;
@@ -232,7 +242,11 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
     // Again for each attempt: whoever dropped this version meanwhile may have erased it.
     jetstream::OutgoingMessage record = jetstream::EncodeSnapshot(state);
     absl::StatusOr<uint64_t> written =
-        co_await kv_->Put(SnapshotKey(ref, state.version), std::move(record.data), deadline, std::move(record.headers));
+        co_await kv_->Update(key, std::move(record.data), revision, deadline, std::move(record.headers));
+    if (absl::IsAborted(written.status())) {
+      CO_RETURN_IF_ERROR(co_await Pause(backoff, deadline));
+      continue;
+    }
     CO_RETURN_IF_ERROR(written.status());
     CO_RETURN_IF_ERROR(co_await blocks_->Renew(spilled, deadline));
     found.manifest.Set(added.entry);
@@ -250,11 +264,28 @@ base::Task<absl::StatusOr<SnapshotStore::Added>> SnapshotStore::Add(domain::Stat
       co_return added;
     }
     if (!absl::IsAborted(written.status())) co_return written.status();
-    const base::SteadyTime next = backoff.Next();
-    if (next >= deadline)
-      co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
-    co_await executor_->Sleep(next);
+    CO_RETURN_IF_ERROR(co_await Pause(backoff, deadline));
   }
+}
+
+base::Task<absl::Status> SnapshotStore::Pause(Backoff& backoff, base::SteadyTime deadline) {
+  const base::SteadyTime next = backoff.Next();
+  if (next >= deadline) co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
+  co_await executor_->Sleep(next);
+  co_return absl::OkStatus();
+}
+
+base::Task<absl::StatusOr<bool>> SnapshotStore::Adopt(KvEntry record, domain::StateRecord& state,
+                                                      base::SteadyTime deadline) {
+  absl::StatusOr<domain::StateRecord> there = jetstream::DecodeSnapshot(state.ref, MessageOf(std::move(record)));
+  if (!there.ok() || there->version != state.version || there->commit_id != state.commit_id) co_return false;
+  if (there->cid == state.cid) co_return false;  // It is this very content, stored by an earlier attempt perhaps.
+  const absl::Status filled = co_await blocks_->Fill(*there, kv_->stream(), deadline);
+  if (absl::IsDataLoss(filled)) co_return false;
+  if (!filled.ok()) co_return filled;
+  if (ipld::RawCid(there->payload.data).ToString() != there->cid) co_return false;
+  state = *std::move(there);
+  co_return true;
 }
 
 base::Task<absl::Status> SnapshotStore::Replace(domain::AggregateRef ref, Listed list, std::vector<uint64_t> dropped,

@@ -20,6 +20,7 @@
 #include "server/domain/event.h"
 #include "server/jetstream/kv.h"
 #include "server/repository/blocks.h"
+#include "server/repository/retry.h"
 #include "server/repository/snapshot_manifest.h"
 #include "server/repository/snapshot_reader.h"
 
@@ -95,6 +96,12 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   base::Task<absl::StatusOr<std::optional<Stored>>> ReadRecord(domain::AggregateRef ref, ManifestEntry entry,
                                                                jetstream::ReadFrom from, base::SteadyTime deadline);
   void NotePassedOver(const domain::AggregateRef& ref, const ManifestEntry& entry, const absl::Status& why);
+  // Makes `state` the one of a record that is there for the same save, where that is another one and can be read.
+  // False: it stays as it is.
+  base::Task<absl::StatusOr<bool>> Adopt(jetstream::KvEntry record, domain::StateRecord& state,
+                                         base::SteadyTime deadline);
+  // After others were faster. OVERLOADED when there is no time left.
+  base::Task<absl::Status> Pause(Backoff& backoff, base::SteadyTime deadline);
   // Takes versions out of the manifest and remembers their records.
   base::Task<absl::StatusOr<Records>> Drop(const domain::AggregateRef& ref, SnapshotManifest& manifest,
                                            std::vector<uint64_t> versions, base::SteadyTime deadline);

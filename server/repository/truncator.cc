@@ -41,18 +41,7 @@ Truncator::Truncator(Options options, Storage* storage, History* history, Snapsh
       executor_(executor),
       clock_(clock) {}
 
-std::chrono::milliseconds Truncator::AgeFor(const jetstream::Stream& stream) const {
-  if (options_.fsync_always(stream.replicas)) return options_.min_age;
-  return std::max<std::chrono::milliseconds>(options_.min_age, kOnDisk);
-}
-
-bool Truncator::IsOnDisk(base::WallTime time, const jetstream::Stream& stream) const {
-  return options_.fsync_always(stream.replicas) || clock_->WallNow() - time >= kOnDisk;
-}
-
-bool Truncator::IsOld(base::WallTime time, const jetstream::Stream& stream) const {
-  return clock_->WallNow() - time >= AgeFor(stream);
-}
+bool Truncator::IsOld(base::WallTime time) const { return clock_->WallNow() - time >= options_.min_age; }
 
 base::Task<absl::StatusOr<bool>> Truncator::FoldContinues(const domain::StateRecord& state, base::SteadyTime deadline) {
   const auto found = options_.rules.find({state.ref.context, state.ref.aggregate});
@@ -92,7 +81,7 @@ base::Task<absl::StatusOr<std::optional<Truncator::Usable>>> Truncator::Test(dom
   CO_ASSIGN_OR_RETURN(const bool continues, co_await FoldContinues((*stored)->state, deadline));
   if (!continues) co_return no;
   usable.written = (*stored)->written;
-  if (!IsOld(usable.written, *head.stream)) co_return no;
+  if (!IsOld(usable.written)) co_return no;
   co_return std::optional<Usable>(std::move(usable));
 }
 
@@ -115,10 +104,10 @@ base::Task<absl::StatusOr<std::optional<Truncator::Base>>> Truncator::FindBase(d
   size_t usables = 0;
   for (auto entry = manifest.entries.rbegin(); entry != manifest.entries.rend(); ++entry) {
     // Without reading it: a snapshot is never older than its entry.
-    if (!IsOld(entry->created, *head.stream)) continue;
+    if (!IsOld(entry->created)) continue;
     CO_ASSIGN_OR_RETURN(std::optional<Usable> usable, co_await Test(ref, head, *entry, deadline));
     if (!usable.has_value()) continue;
-    if (++usables < keep || !IsOld(usable->event.recorded_time, *head.stream)) continue;
+    if (++usables < keep || !IsOld(usable->event.recorded_time)) continue;
     Base found;
     found.entry = *entry;
     found.event = std::move(usable->event);
@@ -234,19 +223,19 @@ base::Task<absl::Status> Truncator::Purge(domain::AggregateRef ref, const Head& 
   co_return absl::OkStatus();
 }
 
-std::vector<uint64_t> Truncator::Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base, size_t keep,
-                                         const jetstream::Stream& stream) const {
+std::vector<uint64_t> Truncator::Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base,
+                                         size_t keep) const {
   const std::vector<ManifestEntry>& entries = manifest.entries;
   std::vector<uint64_t> surplus;
   // While events are removed, only what a base is known for goes.
   if (!base.has_value() && manifest.truncation.has_value()) return surplus;
-  const std::chrono::milliseconds apart = AgeFor(stream) / kWaiting;
+  const std::chrono::milliseconds apart = options_.min_age / kWaiting;
   std::optional<base::WallTime> last;
   for (size_t i = 0; i < entries.size(); ++i) {
     const ManifestEntry& entry = entries[i];
     if (base.has_value() && entry.version < base->entry.version) {
       surplus.push_back(entry.version);
-    } else if (i + keep < entries.size() && last.has_value() && !IsOld(entry.created, stream) &&
+    } else if (i + keep < entries.size() && last.has_value() && !IsOld(entry.created) &&
                entry.created - *last < apart) {
       surplus.push_back(entry.version);
     } else {
@@ -278,33 +267,36 @@ base::Task<absl::Status> Truncator::RunOnce(domain::AggregateRef ref, size_t kee
   CO_ASSIGN_OR_RETURN(SnapshotStore::Listed list, co_await store_->List(ref, deadline));
   if (list.manifest.entries.empty()) co_return absl::OkStatus();
   std::optional<Truncation>& marked = list.manifest.truncation;
-  bool may_remove = remove && stream->purgeable;
+  // Whatever is removed may be gone for good at once, so what stands for it must be on disk, and stay there while lists
+  // and blocks are written anew. Only a NATS that calls fsync before it acknowledges promises that.
+  const bool durable = options_.fsync_always(stream->replicas);
+  bool may_remove = remove && stream->purgeable && durable;
+  if (remove && stream->purgeable && !durable && !said_not_durable_.exchange(true)) {
+    base::LogWarn("events are not truncated: it is not known that NATS calls fsync before it acknowledges",
+                  {{"stream", stream->name}, {"needed", "sync_interval: always, and nats.monitoring_url of all servers"}});
+  }
   if (may_remove) {
     CO_ASSIGN_OR_RETURN(may_remove, co_await store_->IsAsSafeAs(stream->replicas, deadline));
   }
 
-  // What was announced is removed once that is on disk.
-  bool done = true;
-  if (marked.has_value()) {
-    done = may_remove && IsOnDisk(marked->marked, *stream);
-    if (done) {
-      CO_ASSIGN_OR_RETURN(const bool stands,
-                          co_await HasUsable(ref, head, list.manifest, marked->base, /*except=*/0, deadline));
-      if (!stands) {
-        base::LogError("events are not truncated: the snapshots that would stand for them cannot be used",
-                       {{"key", ManifestKey(ref)}, {"version", marked->base}});
-        co_return absl::OkStatus();
-      }
-      CO_RETURN_IF_ERROR(co_await Purge(ref, head, *marked, deadline));
+  // What was announced, but perhaps not removed: somebody may have ended in between.
+  if (marked.has_value() && may_remove) {
+    CO_ASSIGN_OR_RETURN(const bool stands,
+                        co_await HasUsable(ref, head, list.manifest, marked->base, /*except=*/0, deadline));
+    if (!stands) {
+      base::LogError("events are not truncated: the snapshots that would stand for them cannot be used",
+                     {{"key", ManifestKey(ref)}, {"version", marked->base}});
+      co_return absl::OkStatus();
     }
+    CO_RETURN_IF_ERROR(co_await Purge(ref, head, *marked, deadline));
   }
 
   CO_ASSIGN_OR_RETURN(const std::optional<Base> base, co_await FindBase(ref, head, list.manifest, keep, deadline));
   // The list must go on to name one from the announced base on.
   if (base.has_value() && marked.has_value() && base->entry.version < marked->base) co_return absl::OkStatus();
-  std::vector<uint64_t> surplus = Surplus(list.manifest, base, keep, *stream);
+  std::vector<uint64_t> surplus = Surplus(list.manifest, base, keep);
   bool fresh = false;
-  if (base.has_value() && may_remove && done) {
+  if (base.has_value() && may_remove) {
     const uint64_t from = marked.has_value() ? marked->first_kept : 1;
     CO_ASSIGN_OR_RETURN(const FirstKept first, co_await FindFirstKept(ref, head, base->event, from, deadline));
     fresh = first.version > from;
@@ -323,9 +315,7 @@ base::Task<absl::Status> Truncator::RunOnce(domain::AggregateRef ref, size_t kee
   if (!fresh && surplus.empty()) co_return absl::OkStatus();
   const Truncation announced = marked.value_or(Truncation());
   CO_RETURN_IF_ERROR(co_await store_->Replace(ref, std::move(list), std::move(surplus), deadline));
-  if (fresh && IsOnDisk(announced.marked, *stream)) {
-    CO_RETURN_IF_ERROR(co_await Purge(ref, head, announced, deadline));
-  }
+  if (fresh) CO_RETURN_IF_ERROR(co_await Purge(ref, head, announced, deadline));
   co_return absl::OkStatus();
 }
 
@@ -349,8 +339,8 @@ base::Task<absl::Status> Truncator::Drop(domain::AggregateRef ref, uint64_t vers
         co_return domain::HistoryRemoved(
             ref, truncation.first_kept,
             absl::StrCat("no other snapshot stands for them, so the one of version ", version,
-                         " must stay: take another one first (one counts when it is on disk for certain, after ",
-                         std::chrono::duration_cast<std::chrono::minutes>(kOnDisk).count(), " minutes at the latest)"));
+                         " must stay: take another one first (one counts when it is as old as "
+                         "repository.truncation_min_age)"));
       }
     }
     std::vector<uint64_t> dropped = {version};

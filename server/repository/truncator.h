@@ -30,16 +30,13 @@ namespace persistd::repository {
 
 class Truncator {
  public:
-  // What NATS has acknowledged for so long is on disk, also where it does not call fsync first: it does so every two
-  // minutes unless it is configured otherwise.
-  static constexpr std::chrono::minutes kOnDisk{10};
-
   struct Options {
     TypeRulesMap rules{};
     transform::Runner* transforms = nullptr;  // Must outlive it; needed when a type has a fold.
     // Events and snapshots that are younger than this count as not there: no event so young is removed.
-    std::chrono::milliseconds min_age = kOnDisk;
-    // Whether servers that keep so many copies call fsync before they acknowledge, as far as is known.
+    std::chrono::milliseconds min_age = std::chrono::minutes(10);
+    // Whether servers that keep so many copies are known to call fsync before they acknowledge. Otherwise nothing is
+    // removed.
     std::function<bool(int replicas)> fsync_always = [](int) { return false; };
     size_t max_events = 1024;  // Looked at and announced at a time, or a save more.
   };
@@ -73,11 +70,7 @@ class Truncator {
                                              const SnapshotManifest& manifest, uint64_t version, uint64_t except,
                                              base::SteadyTime deadline);
 
-  // How old something must be to be on disk, and to be removed, in a stream.
-  std::chrono::milliseconds AgeFor(const jetstream::Stream& stream) const;
-  // Whether what was acknowledged at this time is on disk for certain.
-  bool IsOnDisk(base::WallTime time, const jetstream::Stream& stream) const;
-  bool IsOld(base::WallTime time, const jetstream::Stream& stream) const;
+  bool IsOld(base::WallTime time) const;
 
   struct Base {
     ManifestEntry entry;
@@ -107,8 +100,7 @@ class Truncator {
   // One attempt of Run. Aborted: the list was changed meanwhile.
   base::Task<absl::Status> RunOnce(domain::AggregateRef ref, size_t keep, bool remove, base::SteadyTime deadline);
   // Versions that need not be listed any more.
-  std::vector<uint64_t> Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base, size_t keep,
-                                const jetstream::Stream& stream) const;
+  std::vector<uint64_t> Surplus(const SnapshotManifest& manifest, const std::optional<Base>& base, size_t keep) const;
 
   const Options options_;
   Storage* const storage_;
@@ -117,6 +109,7 @@ class Truncator {
   base::Executor* const executor_;
   const base::Clock* const clock_;
   std::atomic<uint64_t> removed_ = 0;
+  std::atomic<bool> said_not_durable_ = false;
 };
 
 }  // namespace persistd::repository

@@ -1,9 +1,12 @@
 // retention: truncate_before_snapshot over a real nats-server: what is removed, what never is, and what reads say then.
 
 #include <algorithm>
+#include <future>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/ipld/cid.h"
+#include "server/jetstream/api.h"
 #include "server/jetstream/event_codec.h"
 #include "tests/server/repository/truncation_fixture.h"
 #include "tests/testing/catch.h"
@@ -270,45 +273,22 @@ TEST_CASE("The last snapshot that stands for removed events cannot be deleted", 
   CHECK(one.Delete(ref, 7).ok());
 }
 
-TEST_CASE("Without fsync nothing is removed for what may not be on disk", "[truncation]") {
+TEST_CASE("Without fsync nothing is removed, however old it is", "[truncation]") {
   MovedClock clock;
   const RepositoryOptions options = Truncating(/*keep=*/1, 0ms, /*fsync_always=*/false);
   Truncated one(Nats(), options, &clock);
-  const domain::AggregateRef ref = Order("on disk");
-  one.Grow(ref, 0, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 4; }, 20s));
-  clock.Advance(2min);
-  one.Grow(ref, 4, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 8; }, 20s));
+  const domain::AggregateRef ref = Order("not on disk");
+  for (uint64_t version = 0; version < 16; version += 4) {
+    one.Grow(ref, version, 4);
+    REQUIRE(PollUntil([&] { return one.Newest(ref) == version + 4; }, 20s));
+    clock.Advance(24h);
+  }
   CHECK_FALSE(one.Manifest(ref).truncation.has_value());
-  CHECK(one.Stored(ref) == Range(1, 8));
-  clock.Advance(7min);
-  one.Grow(ref, 8, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 12; }, 20s));
-  CHECK_FALSE(one.Manifest(ref).truncation.has_value());
-  clock.Advance(4min);
-  // Version 8 has a snapshot that is on disk: it is said that the events before it go, but that is not on disk yet.
-  one.Grow(ref, 12, 4);
-  REQUIRE(PollUntil([&] { return one.Manifest(ref).truncation.has_value(); }, 20s));
-  CHECK(one.Manifest(ref).truncation->base == 8);
   CHECK(one.Stored(ref) == Range(1, 16));
-  CHECK(one.History(AllOf(ref)) == Range(1, 16));
-  CHECK(Must(one.daemon.LoadVersion(ref, 3)).info.version == 3);
-  // From then on its snapshot must stay, for somebody may be about to remove them.
-  CHECK(one.Delete(ref, 16).ok());
-  CHECK(FirstKept(one.Delete(ref, 8)) == 8);
-  one.Grow(ref, 16, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 20; }, 20s));
-  CHECK(one.Manifest(ref).truncation->base == 8);
-  CHECK(one.Stored(ref).front() == 1);
-  clock.Advance(10min);
-  one.Grow(ref, 20, 4);
-  REQUIRE(one.FirstBecomes(ref, 8));
-  // Then the next one is announced: of version 20, the newest one that is old enough.
-  REQUIRE(PollUntil([&] { return one.Manifest(ref).truncation->base == 20; }, 20s));
-  CHECK(one.Stored(ref) == Range(8, 24));
-  CHECK(one.History(AllOf(ref)) == Range(8, 24));
-  CHECK(Must(one.daemon.LoadVersion(ref, 22)).state.has_value());
+  // With it, all of that goes.
+  Truncated other(Nats(), Truncating(), &clock);
+  other.Grow(ref, 16, 4);
+  REQUIRE(other.FirstBecomes(ref, 20));
 }
 
 TEST_CASE("Events that are younger than truncation_min_age stay", "[truncation]") {
@@ -665,31 +645,77 @@ TEST_CASE("Two daemons that truncate the same aggregates harm nobody", "[truncat
   CHECK(one.Stored(ref).front() > 1);
 }
 
-TEST_CASE("What was announced before NATS was killed is removed when it is back", "[truncation]") {
+TEST_CASE("What was removed before NATS was killed is read the same when it is back", "[truncation]") {
   const auto nats = Must(NatsServer::Start({}));
-  MovedClock clock;
-  Truncated one(*nats, Truncating(/*keep=*/1, 0ms, /*fsync_always=*/false), &clock);
+  Truncated one(*nats, Truncating());
   const domain::AggregateRef ref = Order("killed");
-  one.Grow(ref, 0, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 4; }, 20s));
-  clock.Advance(2min);
-  one.Grow(ref, 4, 4);
-  REQUIRE(PollUntil([&] { return one.Newest(ref) == 8; }, 20s));
-  clock.Advance(11min);
-  one.Grow(ref, 8, 4);
-  REQUIRE(PollUntil([&] { return one.Manifest(ref).truncation.has_value(); }, 20s));
-  nats->Kill9();
-  Must(nats->Restart());
-  REQUIRE(PollUntil([&] { return one.daemon.Info(ref).ok(); }, 20s));
-  CHECK(one.History(AllOf(ref)) == Range(1, 12));
-  clock.Advance(11min);
-  one.Grow(ref, 12, 4);
+  one.Grow(ref, 0, 8);
   REQUIRE(one.FirstBecomes(ref, 8));
   nats->Kill9();
   Must(nats->Restart());
+  REQUIRE(PollUntil([&] { return one.daemon.Info(ref).ok(); }, 20s));
+  one.Grow(ref, 8, 8);
+  REQUIRE(one.FirstBecomes(ref, 16));
   Truncated other(*nats, Truncating());
   CHECK(other.LoadedState(ref) == "{\"v\":16}");
-  CHECK(other.History(AllOf(ref)) == Range(8, 16));
+  CHECK(other.History(AllOf(ref)) == Range(16, 16));
+}
+
+TEST_CASE("What comes back of removed events without those after it is not shown", "[truncation]") {
+  // Nothing is removed by this one.
+  Truncated one(Nats(), Truncating(/*keep=*/1, 0ms, /*fsync_always=*/false));
+  const domain::AggregateRef ref = Order("gap");
+  for (uint64_t version = 0; version < 8; ++version) {
+    SaveCommand command = Command(ref, version);
+    command.events.front().event.type = version == 2 || version == 4 ? "gone" : "stays";
+    command.state = StateOf(absl::StrCat("{\"v\":", version + 1, "}"));
+    Must(one.daemon.Save(std::move(command)));
+  }
+  REQUIRE(PollUntil([&] { return one.Snapshots(ref) == std::vector<uint64_t>{8, 4}; }, 20s));
+  CHECK(one.Delete(ref, 4).ok());
+  one.Grow(ref, 8, 3);
+  // As if somebody had announced that all before version 8 goes, and ended in the middle of it.
+  SnapshotManifest manifest = one.Manifest(ref);
+  const std::vector<Event> events = Must(one.daemon.History(AllOf(ref)));
+  Truncation announced;
+  announced.base = 8;
+  announced.commit_id = events[7].event.commit_id;
+  announced.base_sequence = events[7].event.sequence;
+  announced.first_kept = 8;
+  announced.first_sequence = events[7].event.sequence;
+  announced.marked = base::Clock::System().WallNow();
+  manifest.truncation = announced;
+  one.Overwrite(ManifestKey(ref), manifest.ToJson());
+  CHECK(one.History(AllOf(ref)) == Range(1, 11));
+  const std::string body = R"({"filter":"cim.events.sales.order.gap.gone.v1"})";
+  Must(base::BlockOn(jetstream::CallApi(one.daemon.writes(), absl::StrCat("$JS.API.STREAM.PURGE.", kOrderEvents), body,
+                                        TestRepository::In(20s))));
+  Truncated other(Nats());
+  CHECK(other.History(AllOf(ref)) == Range(6, 11));
+  HistoryQuery reverse = AllOf(ref);
+  reverse.reverse = true;
+  CHECK(other.History(reverse).back() == 6);
+  CHECK(Must(other.daemon.LoadVersion(ref, 8)).state->payload.data == "{\"v\":8}");
+  CHECK(IsRemovedError(other.daemon.LoadVersion(ref, 7).status()));
+  other.Grow(ref, 11, 1);
+  REQUIRE(other.FirstBecomes(ref, 12));
+  CHECK(other.History(AllOf(ref)) == Range(12, 12));
+}
+
+TEST_CASE("Two snapshots of one version at once leave one that can be read", "[truncation]") {
+  Truncated one(Nats(), Truncating());
+  Truncated other(Nats(), Truncating());
+  for (int round = 0; round < 20; ++round) {
+    const domain::AggregateRef ref = Order(absl::StrCat("raced ", round));
+    Must(one.daemon.Save(Command(ref, 0)));
+    auto first = std::async(std::launch::async, [&] { return one.Snapshot(ref, 0, StateOf(R"({"by":"one"})")); });
+    auto second = std::async(std::launch::async, [&] { return other.Snapshot(ref, 0, StateOf(R"({"by":"another"})")); });
+    Must(first.get());
+    Must(second.get());
+    const SnapshotManifest manifest = one.Manifest(ref);
+    REQUIRE(manifest.entries.size() == 1);
+    CHECK(ipld::RawCid(one.LoadedState(ref)).ToString() == manifest.entries.front().cid);
+  }
 }
 
 TEST_CASE("A list of snapshots that says what was removed is read as it was written", "[truncation]") {
