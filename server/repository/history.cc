@@ -259,27 +259,27 @@ base::Task<absl::StatusOr<uint64_t>> History::FirstKept(domain::AggregateRef ref
   CO_ASSIGN_OR_RETURN(const std::optional<Truncation> truncation, co_await TruncationOf(ref, stream, deadline));
   if (!truncation.has_value()) co_return 0;
   jetstream::Reader& reader = storage_->reader();
-  CO_ASSIGN_OR_RETURN(std::optional<Message> first, co_await reader.Next(stream->name, domain::EventFilter(ref), 1,
-                                                                         ReadFrom::kLeader, ReadDeadline(deadline)));
-  if (!first.has_value() || first->sequence >= truncation->first_sequence) co_return truncation->first_kept;
-  // Something before it is still there: it is about to be removed, or its removal was not completed. Removing goes
-  // upwards, so what comes just before tells which.
-  CO_ASSIGN_OR_RETURN(std::optional<Message> kept, co_await reader.Get(stream->name, truncation->first_sequence,
-                                                                       ReadFrom::kLeader, ReadDeadline(deadline)));
-  if (!kept.has_value()) co_return truncation->first_kept;
-  CO_ASSIGN_OR_RETURN(const DecodedEvent decoded, Accept(ref, *stream, truncation->first_kept, *std::move(kept)));
-  if (decoded.pointers.back.empty()) co_return truncation->first_kept;
   CO_ASSIGN_OR_RETURN(
-      const std::optional<Message> before,
-      co_await reader.Get(stream->name, decoded.pointers.back.front(), ReadFrom::kLeader, ReadDeadline(deadline)));
-  if (!before.has_value()) co_return truncation->first_kept;
-  const absl::StatusOr<DecodedEvent> oldest = jetstream::DecodeEvent(*std::move(first));
-  if (!oldest.ok()) co_return truncation->first_kept;
-  const domain::RecordedEvent& event = oldest->event;
-  // What is left of a save is not shown.
-  const uint64_t begins =
-      event.commit_index == 0 ? event.version : event.version - event.commit_index + event.commit_size;
-  co_return std::clamp(begins, truncation->removed_before, truncation->first_kept);
+      const std::optional<Message> oldest,
+      co_await reader.Next(stream->name, domain::EventFilter(ref), 1, ReadFrom::kLeader, ReadDeadline(deadline)));
+  if (!oldest.has_value() || oldest->sequence >= truncation->first_sequence) co_return truncation->first_kept;
+  // Something before it is there: it is about to be removed, or its removal was broken off. Of that, what follows
+  // without a gap is shown: when nats-server is killed some of what it has removed comes back.
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message, co_await reader.Get(stream->name, truncation->first_sequence,
+                                                                          ReadFrom::kLeader, ReadDeadline(deadline)));
+  if (!message.has_value()) co_return truncation->first_kept;
+  CO_ASSIGN_OR_RETURN(DecodedEvent kept, Accept(ref, *stream, truncation->first_kept, *std::move(message)));
+  Head head = HeadOf(stream, std::move(kept), truncation->first_sequence);
+  uint64_t first = truncation->first_kept;
+  const EventVisitor note = [&first](domain::RecordedEvent event) -> base::Task<bool> {
+    if (event.commit_index == 0) first = event.version;
+    co_return true;
+  };
+  // About as many as the truncator announces at a time.
+  const Range before{.first = truncation->removed_before, .last = truncation->first_kept - 1, .reverse = true};
+  const absl::Status status = co_await Visit(std::move(ref), std::move(head), before, note, deadline);
+  if (!status.ok() && !IsRemoved(status)) co_return status;
+  co_return first;
 }
 
 base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,
@@ -400,6 +400,12 @@ base::Task<absl::StatusOr<uint64_t>> History::VisitKept(domain::AggregateRef ref
     visited = event.version;
     co_return co_await visitor(std::move(event));
   };
+  if (head.stream->purgeable && range.first == 1 && !range.reverse) {
+    // The first event alone would not tell: it may have come back without those after it.
+    CO_ASSIGN_OR_RETURN(const uint64_t first, co_await FirstKept(ref, head.stream, deadline));
+    if (first > range.last) co_return domain::HistoryRemoved(ref, first);
+    range.first = std::max(range.first, first);
+  }
   constexpr int kAttempts = 5;  // More is removed while it is read.
   for (int attempt = 1;; ++attempt) {
     const absl::Status status = co_await Visit(ref, head, range, count, deadline);

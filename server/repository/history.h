@@ -82,7 +82,7 @@ class History {
   base::Task<absl::StatusOr<uint64_t>> VisitKept(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                                  base::SteadyTime deadline);
 
-  // The version of the first event that is kept, of an aggregate whose first event is not. 0: that cannot be told.
+  // The version of the first event that is kept; 0: nothing was removed, as far as can be told.
   base::Task<absl::StatusOr<uint64_t>> FirstKept(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                  base::SteadyTime deadline);
 
