@@ -718,39 +718,6 @@ TEST_CASE("Two snapshots of one version at once leave one that can be read", "[t
   }
 }
 
-TEST_CASE("What comes back of removed events without those after it is not shown", "[truncation]") {
-  MovedClock clock;
-  Truncated one(Nats(), Truncating(/*keep=*/1, 0ms, /*fsync_always=*/false), &clock);
-  const domain::AggregateRef ref = Order("gap");
-  for (uint64_t version = 0; version < 8; ++version) {
-    SaveCommand command = Command(ref, version);
-    command.events.front().event.type = version == 2 || version == 4 ? "gone" : "stays";
-    command.state = StateOf(absl::StrCat("{\"v\":", version + 1, "}"));
-    Must(one.daemon.Save(std::move(command)));
-  }
-  REQUIRE(PollUntil([&] { return one.Snapshots(ref) == std::vector<uint64_t>{8, 4}; }, 20s));
-  CHECK(one.Delete(ref, 4).ok());
-  clock.Advance(11min);
-  one.Grow(ref, 8, 4);
-  REQUIRE(PollUntil([&] { return one.Manifest(ref).truncation.has_value(); }, 20s));
-  REQUIRE(one.Manifest(ref).truncation->first_kept == 8);
-  CHECK(one.History(AllOf(ref)) == Range(1, 12));
-  const std::string body = R"({"filter":"cim.events.sales.order.gap.gone.v1"})";
-  Must(base::BlockOn(jetstream::CallApi(one.daemon.writes(), absl::StrCat("$JS.API.STREAM.PURGE.", kOrderEvents), body,
-                                        TestRepository::In(20s))));
-  Truncated other(Nats());
-  CHECK(other.History(AllOf(ref)) == Range(6, 12));
-  HistoryQuery reverse = AllOf(ref);
-  reverse.reverse = true;
-  CHECK(other.History(reverse).back() == 6);
-  CHECK(Must(other.daemon.LoadVersion(ref, 8)).state->payload.data == "{\"v\":8}");
-  CHECK(IsRemovedError(other.daemon.LoadVersion(ref, 7).status()));
-  clock.Advance(11min);
-  one.Grow(ref, 12, 4);
-  REQUIRE(one.FirstBecomes(ref, 8));
-  CHECK(other.History(AllOf(ref)) == Range(8, 16));
-}
-
 TEST_CASE("A list of snapshots that says what was removed is read as it was written", "[truncation]") {
   SnapshotManifest manifest;
   manifest.entries.push_back({.version = 8,
