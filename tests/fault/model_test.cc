@@ -275,7 +275,14 @@ class Run {
 
   void Check(TestRepository& daemon, const std::string& id) {
     const Aggregate& now = model_[id];
-    const absl::StatusOr<LoadResult> loaded = daemon.Load(Order(id));
+    // After a server was killed it may take a while until a stream has a leader.
+    absl::StatusOr<LoadResult> loaded = absl::UnavailableError("not asked yet");
+    PollUntil(
+        [&] {
+          loaded = daemon.Load(Order(id));
+          return !absl::IsUnavailable(loaded.status());
+        },
+        60s);
     INFO(id << ": " << loaded.status());
     if (now.version() == 0 || now.deleted) {
       REQUIRE(HasReason(loaded.status(), pb::ERROR_REASON_AGGREGATE_NOT_FOUND));
