@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   options.storage.commit.group_single = [self](const jetstream::Stream& stream) {
     return self->FsyncMode(stream.replicas) == jetstream::FsyncMode::kAlways;
   };
+  options.fsync_always = [self](int replicas) { return self->FsyncMode(replicas) == jetstream::FsyncMode::kAlways; };
   options.hints = &self->follower_->index();
   if (HasPrograms(self->config_)) {
     daemon->transforms_ = std::make_unique<transform::Runner>(RunnerOptionsOf(self->config_));

@@ -92,6 +92,7 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   options.state_cache_bytes = from.cache_bytes;
   options.cache_ttl = from.cache_ttl;
   options.max_load_bytes = config.limits.max_load_size;
+  options.truncation_min_age = from.truncation_min_age;
   options.snapshot_bucket = BucketOf(from.snapshot_bucket, from.kv.snapshots, from.stream, "snapshots of persistd");
   options.block_bucket =
       BucketOf("cim-blocks", from.kv.blocks, from.stream, "content blocks of persistd; do not change");
@@ -109,10 +110,13 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   for (const config::AggregateType& type : from.aggregates) {
     storage.types[{type.context, type.aggregate}] = SettingsOf(type);
     if (!type.snapshots.has_value()) continue;
+    const bool truncates = type.retention == config::Retention::kTruncateBeforeSnapshot;
     options.snapshot_policies[{type.context, type.aggregate}] = {.every_events = type.snapshots->every_events,
                                                                  .max_age = type.snapshots->max_age,
                                                                  .after_events = type.snapshots->after_events,
-                                                                 .keep = type.snapshots->keep};
+                                                                 .keep = type.snapshots->keep,
+                                                                 .truncates = truncates};
+    if (truncates) storage.truncated.insert({type.context, type.aggregate});
   }
   return options;
 }

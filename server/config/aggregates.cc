@@ -36,8 +36,8 @@ absl::Status CheckPath(absl::string_view text) {
 }
 
 std::vector<std::string> Names() {
-  return {"context",   "aggregate", "replicas",  "compression",          "storage",  "placement",
-          "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots"};
+  return {"context",   "aggregate", "replicas",  "compression",          "storage",   "placement",
+          "max_bytes", "fold",      "fold_file", "state_schema_version", "snapshots", "retention"};
 }
 
 // Says where inside an entry something is wrong ("" is the entry itself), and what and what is allowed.
@@ -123,6 +123,8 @@ void ReadEntry(const YamlNode& entry, AggregateType& type, const Refuse& refuse)
   } else if (entry.key == "state_schema_version") {
     absl::StatusOr<std::uint64_t> version = ReadNumber(entry, 1, kMaxStateSchemaVersion);
     Store(std::move(version), entry, AllowedNumbers(1, kMaxStateSchemaVersion), type.state_schema_version, refuse);
+  } else if (entry.key == "retention") {
+    StoreChoice(entry, kRetentions, type.retention, refuse);
   } else if (entry.key == "snapshots") {
     SnapshotPolicy policy;
     std::string problem = ReadSnapshotPolicy(entry, policy);
@@ -159,6 +161,12 @@ bool ReadAggregate(const YamlNode& node, absl::string_view element, AggregateTyp
   }
   for (const absl::string_view name : {"context", "aggregate"}) {
     if (!first_lines.contains(name)) refuse(node.line, "", absl::StrCat("has no ", name));
+  }
+  if (type.retention == Retention::kTruncateBeforeSnapshot && !type.snapshots) {
+    refuse(
+        first_lines.at("retention"), ".retention",
+        "events can be removed only where snapshots stand for them; allowed: together with snapshots, which says how "
+        "many to keep");
   }
   if (!type.fold.empty() && !type.fold_file.empty()) refuse(node.line, "", "has both fold and fold_file");
   return good;
@@ -250,6 +258,9 @@ std::vector<std::string> ShowAggregates(const std::vector<AggregateType>& aggreg
     if (!type.fold_file.empty()) absl::StrAppend(&item, ", fold_file: ", Escaped(type.fold_file));
     if (type.state_schema_version) absl::StrAppend(&item, ", state_schema_version: ", *type.state_schema_version);
     if (type.snapshots) absl::StrAppend(&item, ", snapshots: ", ShowSnapshotPolicy(*type.snapshots));
+    if (type.retention) {
+      absl::StrAppend(&item, ", retention: ", NameOf(*type.retention, std::span<const Choice<Retention>>(kRetentions)));
+    }
     shown.push_back(item + "}");
   }
   return shown;

@@ -79,6 +79,7 @@ struct Nats {
 enum class EventStreams { kPerAggregateType, kPerContext, kSingle };
 enum class Storage { kFile, kMemory };
 enum class Compression { kNone, kS2 };
+enum class Retention { kNone, kTruncateBeforeSnapshot };
 
 // Which servers of a NATS cluster may hold a stream. Empty: any.
 struct Placement {
@@ -122,6 +123,7 @@ struct AggregateType {
   std::string fold_file{};  // the path of one
   std::optional<std::uint32_t> state_schema_version{};
   std::optional<SnapshotPolicy> snapshots{};
+  std::optional<Retention> retention{};
 
   bool operator==(const AggregateType&) const = default;
 };
@@ -170,6 +172,7 @@ struct Repository {
   EventStreams event_streams = EventStreams::kPerAggregateType;
   bool auto_create = true;
   int max_streams = 200;
+  std::chrono::milliseconds truncation_min_age = std::chrono::minutes(10);
   BlockCollection block_collection;
   Stream stream;
   KvBuckets kv;

@@ -277,6 +277,7 @@ std::vector<Key> RepositoryKeys() {
       Word("repository.event_streams", repository(&Repository::event_streams), kEventStreams),
       Flag("repository.auto_create", repository(&Repository::auto_create)),
       Number("repository.max_streams", repository(&Repository::max_streams), 1, 10'000),
+      Duration("repository.truncation_min_age", repository(&Repository::truncation_min_age), 0s, 24h * 3650),
       DurationOrOff("repository.block_collection.interval",
                     repository(&Repository::block_collection, &BlockCollection::interval), 1min, 24h * 365),
       // What two hours are for is told in server/repository/block_collector.h.

@@ -37,6 +37,7 @@ class Rules {
     CheckReplicas();
     CheckPlacement();
     CheckOverrides();
+    CheckRetention();
     CheckSizes();
   }
 
@@ -251,6 +252,32 @@ class Rules {
              "has stream settings of its own, but shares a stream with other types; allowed: only with "
              "repository.event_streams: per_aggregate_type",
              absl::StrCat("[", i, "]"));
+    }
+  }
+
+  // Events may be removed only where nothing else ends what stands for them.
+  void CheckRetention() {
+    const Repository& repository = config_.repository;
+    if (!AllRead({"repository.event_streams", "repository.aggregates", "repository.kv.cim-snapshots.ttl",
+                  "repository.kv.cim-blocks.ttl"})) {
+      return;
+    }
+    for (std::size_t i = 0; i < repository.aggregates.size(); ++i) {
+      if (repository.aggregates[i].retention != Retention::kTruncateBeforeSnapshot) continue;
+      const std::string element = absl::StrCat("[", i, "].retention");
+      if (repository.event_streams != EventStreams::kPerAggregateType) {
+        Refuse("repository.aggregates",
+               "truncate_before_snapshot needs a stream that the type shares with no other; allowed: only with "
+               "repository.event_streams: per_aggregate_type",
+               element);
+      }
+      for (const auto& [path, bucket] : {std::pair("repository.kv.cim-snapshots.ttl", &repository.kv.snapshots),
+                                         std::pair("repository.kv.cim-blocks.ttl", &repository.kv.blocks)}) {
+        if (bucket->ttl.count() == 0) continue;
+        Refuse(path, absl::StrCat("snapshots would end while they stand for events that were removed "
+                                  "(repository.aggregates[",
+                                  i, "].retention); allowed: 0s"));
+      }
     }
   }
 

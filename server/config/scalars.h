@@ -39,6 +39,8 @@ inline constexpr Choice<EventStreams> kEventStreams[] = {{"per_aggregate_type", 
                                                          {"single", EventStreams::kSingle}};
 // Of all streams; memory must be said of a type, or a bucket, by name.
 inline constexpr Choice<Storage> kStorages[] = {{"file", Storage::kFile}};
+inline constexpr Choice<Retention> kRetentions[] = {{"none", Retention::kNone},
+                                                    {"truncate_before_snapshot", Retention::kTruncateBeforeSnapshot}};
 inline constexpr Choice<Storage> kTypeStorages[] = {{"file", Storage::kFile}, {"memory", Storage::kMemory}};
 inline constexpr Choice<Compression> kCompressions[] = {{"none", Compression::kNone}, {"s2", Compression::kS2}};
 

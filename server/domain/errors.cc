@@ -212,6 +212,19 @@ absl::Status Internal(absl::string_view what) {
   return Make(absl::StatusCode::kInternal, what, Detail(pb::ERROR_REASON_INTERNAL));
 }
 
+absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first_version, absl::string_view advice) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_HISTORY_REMOVED);
+  SetRef(ref, detail);
+  detail.mutable_history_removed()->set_first_version(first_version);
+  const std::string later =
+      absl::StrCat("ask for version ", first_version, " or a later one, or load the aggregate as it is now");
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("the events of aggregate ", Name(ref), " before version ", first_version,
+                           " were removed after a snapshot (retention: truncate_before_snapshot); ",
+                           advice.empty() ? absl::string_view(later) : advice),
+              detail);
+}
+
 absl::Status ChecksFailed(const std::vector<FailedCheck>& failed) {
   const FailedCheck& first = failed.front();
   pb::ErrorDetail detail = *GetErrorDetail(VersionConflict(first.ref, first.expected, first.actual));

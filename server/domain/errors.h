@@ -66,6 +66,8 @@ absl::Status WriteOutcomeUnknown(absl::string_view what, absl::string_view why);
 absl::Status ShuttingDown();
 absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
 absl::Status Internal(absl::string_view what);
+// Events before first_version were removed after a snapshot. advice: what the caller can do; empty: ask for later ones.
+absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first_version, absl::string_view advice = "");
 absl::Status SnapshotNotFound(const AggregateRef& ref, uint64_t version);
 absl::Status NoState(const AggregateRef& ref, uint64_t version);
 // what: which program failed, on what, and why.

@@ -83,11 +83,15 @@ Entry ToEntry(const jetstream::Message& message) {
 bool SaveAssembler::Continues(const Entry& entry) const {
   if (open_.empty()) return false;
   const Entry& last = open_.back();
-  if (entry.commit_id != last.commit_id || entry.sequence != last.sequence + 1) return false;
+  if (entry.commit_id != last.commit_id) return false;
   if (last.group_size > 0) {
-    return entry.group_size == last.group_size && entry.group_place == last.group_place + 1;
+    // Events in between may have been removed after a snapshot of their aggregate; the places tell that it is the same
+    // commit.
+    return entry.group_size == last.group_size && entry.group_place > last.group_place &&
+           entry.group_place - last.group_place == entry.sequence - last.sequence;
   }
-  return entry.group_size == 0 && entry.ref == last.ref && entry.parts == last.parts && entry.part == last.part + 1;
+  return entry.sequence == last.sequence + 1 && entry.group_size == 0 && entry.ref == last.ref &&
+         entry.parts == last.parts && entry.part == last.part + 1;
 }
 
 std::vector<Entry> SaveAssembler::Add(Entry entry) {

@@ -144,6 +144,24 @@ base::Task<absl::StatusOr<bool>> Kv::Exists(base::SteadyTime deadline) {
   co_return domain::NatsUnavailable(absl::StrCat(what, ": ", answer->error->ToString()));
 }
 
+base::Task<absl::StatusOr<std::optional<Kv::Facts>>> Kv::Look(base::SteadyTime deadline) {
+  const std::string what = absl::StrCat("looking at bucket ", options_.bucket);
+  absl::StatusOr<ApiAnswer> answer =
+      co_await CallApi(*writes_, absl::StrCat("$JS.API.STREAM.INFO.", stream_), "", deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), what);
+  if (answer->error.has_value()) {
+    if (answer->error->err_code == kErrStreamNotFound) co_return std::optional<Facts>();
+    co_return domain::NatsUnavailable(absl::StrCat(what, ": ", answer->error->ToString()));
+  }
+  const json& config = ObjectField(answer->body, "config");
+  const auto age = config.find("max_age");
+  Facts facts;
+  facts.replicas = static_cast<int>(UnsignedField(config, "num_replicas"));
+  facts.on_disk = StringField(config, "storage") == "file" && StringField(config, "persist_mode") != "async";
+  facts.for_ever = age == config.end() || (age->is_number() && age->get<int64_t>() <= 0);
+  co_return std::optional<Facts>(facts);
+}
+
 base::Task<absl::Status> Kv::Ensure(base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const bool exists, co_await Exists(deadline));
   if (exists) co_return absl::OkStatus();

@@ -75,6 +75,14 @@ class Kv {
   base::Future<absl::StatusOr<Message>> StartGet(const std::string& key, ReadFrom from, base::SteadyTime deadline);
   absl::StatusOr<std::optional<KvEntry>> FinishGet(absl::StatusOr<Message> answer, ReadFrom from) const;
 
+  // How the bucket keeps what it holds, as NATS says now; nullopt: there is none yet.
+  struct Facts {
+    int replicas = 1;
+    bool on_disk = false;
+    bool for_ever = false;  // No value ends by its age.
+  };
+  base::Task<absl::StatusOr<std::optional<Facts>>> Look(base::SteadyTime deadline);
+
   // Whether the bucket was made yet.
   base::Task<absl::StatusOr<bool>> Exists(base::SteadyTime deadline);
   // Makes it, where it does not exist.

@@ -14,6 +14,9 @@ using nlohmann::json;
 
 constexpr char kFile[] = "file";
 constexpr char kNone[] = "none";
+// Says that a stream is without deny_purge on purpose, also when its type is not to be truncated any more.
+constexpr char kRetentionMark[] = "persistd.retention";
+constexpr char kTruncated[] = "truncate_before_snapshot";
 
 bool Unlimited(const json& config, const char* name) {
   const auto found = config.find(name);
@@ -45,6 +48,10 @@ std::string ToString(const Placement& placement) {
   return absl::StrJoin(parts, ", ");
 }
 
+bool HasRetentionMark(const json& config) {
+  return StringField(ObjectField(config, "metadata"), kRetentionMark) == kTruncated;
+}
+
 bool Same(const Placement& a, const Placement& b) {
   return a.cluster == b.cluster &&
          std::multiset(a.tags.begin(), a.tags.end()) == std::multiset(b.tags.begin(), b.tags.end());
@@ -70,7 +77,11 @@ json NewStreamConfig(const StreamSpec& spec) {
   if (placement != Placement{}) config["placement"] = ToJson(placement);
   if (spec.kind == StreamKind::kEvents) {
     config["deny_delete"] = true;
-    config["deny_purge"] = true;
+    if (spec.purgeable) {
+      config["metadata"] = {{kRetentionMark, kTruncated}};
+    } else {
+      config["deny_purge"] = true;
+    }
   } else {
     config["max_msgs_per_subject"] = 1;
   }
@@ -102,7 +113,7 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
   if (spec.kind == StreamKind::kEvents) {
     demand(Unlimited(config, "max_msgs_per_subject"), "max_msgs_per_subject must be unset");
     demand(BoolField(config, "deny_delete"), "deny_delete must be on");
-    demand(BoolField(config, "deny_purge"), "deny_purge must be on");
+    demand(BoolField(config, "deny_purge") || spec.purgeable || HasRetentionMark(config), "deny_purge must be on");
   } else {
     demand(UnsignedField(config, "max_msgs_per_subject") == 1, "max_msgs_per_subject must be 1");
     demand(!BoolField(config, "deny_delete"), "deny_delete must be off, or states of older schema versions would stay");
@@ -111,6 +122,8 @@ std::string UnsuitableBecause(const json& config, const StreamSpec& spec) {
   }
   return absl::StrJoin(wrong, "; ");
 }
+
+bool IsPurgeable(const json& config) { return !BoolField(config, "deny_purge"); }
 
 StreamSettings SettingsOf(const json& config) {
   StreamSettings settings;
@@ -160,6 +173,19 @@ StreamChange PlanChange(const json& config, uint64_t stored_bytes, const StreamS
     change.steps.push_back({.what = what, .fields = {{"placement", ToJson(*settings.placement)}}});
   }
   return change;
+}
+
+void PlanPurgeable(const json& config, StreamChange& change) {
+  if (!IsPurgeable(config)) {
+    absl::StrAppend(&change.refused, change.refused.empty() ? "" : "; ",
+                    "retention: truncate_before_snapshot has no effect: the stream has deny_purge, which JetStream "
+                    "cannot take back, so every event is kept (to truncate, copy the data into a stream without it)");
+  } else if (!HasRetentionMark(config)) {
+    json metadata = ObjectField(config, "metadata");
+    metadata[kRetentionMark] = kTruncated;
+    change.steps.push_back(
+        {.what = absl::StrCat("retention none -> ", kTruncated), .fields = {{"metadata", std::move(metadata)}}});
+  }
 }
 
 std::string ToString(const StreamSettings& settings) {

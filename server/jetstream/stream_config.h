@@ -39,6 +39,7 @@ struct StreamSpec {
   std::string subjects;  // One pattern.
   StreamKind kind = StreamKind::kEvents;
   StreamSettings settings{};
+  bool purgeable = false;  // Events may be removed from it once a snapshot stands for them.
 };
 
 // The body of STREAM.CREATE.
@@ -46,6 +47,9 @@ nlohmann::json NewStreamConfig(const StreamSpec& spec);
 
 // Empty when `config`, as STREAM.INFO reports it, suits `spec`; otherwise what is wrong and what to do.
 std::string UnsuitableBecause(const nlohmann::json& config, const StreamSpec& spec);
+
+// Whether events can be removed from a stream of this configuration. Once it cannot it never can again.
+bool IsPurgeable(const nlohmann::json& config);
 
 // What of `config` differs from the settings and can be changed.
 struct StreamChange {
@@ -60,6 +64,8 @@ struct StreamChange {
 
 // stored_bytes: what the stream holds now.
 StreamChange PlanChange(const nlohmann::json& config, uint64_t stored_bytes, const StreamSettings& settings);
+// Adds to `change` what makes the stream purgeable, or why it cannot be.
+void PlanPurgeable(const nlohmann::json& config, StreamChange& change);
 
 // The settings that a stream of this configuration has; all are present.
 StreamSettings SettingsOf(const nlohmann::json& config);

@@ -42,11 +42,13 @@ absl::StatusOr<StreamPtr> MakeStream(const json& info) {
   stream->replicas = *settings.replicas;
   stream->max_bytes = *settings.max_bytes;
   stream->in_memory = settings.storage == "memory";
+  stream->purgeable = IsPurgeable(config);
   return stream;
 }
 
 bool SameStream(const Stream& a, const Stream& b) {
-  return a.incarnation == b.incarnation && a.replicas == b.replicas && a.max_bytes == b.max_bytes;
+  return a.incarnation == b.incarnation && a.replicas == b.replicas && a.max_bytes == b.max_bytes &&
+         a.purgeable == b.purgeable;
 }
 
 }  // namespace
@@ -157,6 +159,7 @@ base::Task<absl::StatusOr<Streams::Followed>> Streams::Follow(StreamSpec spec, b
     CO_ASSIGN_OR_RETURN(followed.stream, CheckAndRemember(answer->body, spec, connection));
     StreamChange change = PlanChange(ObjectField(answer->body, "config"),
                                      UnsignedField(ObjectField(answer->body, "state"), "bytes"), spec.settings);
+    if (spec.purgeable) PlanPurgeable(ObjectField(answer->body, "config"), change);
     followed.complaint = change.refused;
     if (change.steps.empty()) break;
     if (attempt + 1 == kAttempts) {
@@ -253,6 +256,20 @@ base::Task<absl::Status> Streams::CheckSubjectsFree(StreamSpec spec, base::Stead
   // Another daemon may have made the stream just now.
   if (std::find(names->begin(), names->end(), json(spec.name)) != names->end()) co_return absl::OkStatus();
   co_return SubjectsTaken(spec, names->front().dump());
+}
+
+base::Task<absl::StatusOr<uint64_t>> Streams::PurgeBelow(std::string name, std::string filter, uint64_t sequence,
+                                                         base::SteadyTime deadline) {
+  const std::string what = absl::StrCat("removing events of stream ", name);
+  // Without these NATS would remove everything.
+  if (filter.empty() || sequence <= 1) co_return domain::Internal(absl::StrCat(what, " without filter or sequence"));
+  const std::string body = json{{"filter", filter}, {"seq", sequence}}.dump();
+  absl::StatusOr<ApiAnswer> answer =
+      co_await CallApi(*connection_, absl::StrCat("$JS.API.STREAM.PURGE.", name), body, deadline);
+  if (!answer.ok()) co_return ReadError(answer.status(), what);
+  if (answer->error.has_value())
+    co_return domain::StorageUnsuitable(absl::StrCat(what, ": ", answer->error->ToString()));
+  co_return UnsignedField(answer->body, "purged");
 }
 
 bool Streams::IsEvents(const std::string& name) const {

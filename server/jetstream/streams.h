@@ -28,6 +28,7 @@ struct Stream {
   int replicas = 1;
   uint64_t max_bytes = 0;  // 0: no limit.
   bool in_memory = false;
+  bool purgeable = false;  // Events may be removed from it.
 };
 using StreamPtr = std::shared_ptr<const Stream>;
 
@@ -75,6 +76,10 @@ class Streams {
   // all.
   base::Task<absl::StatusOr<std::map<std::string, uint64_t>>> Subjects(std::string name, std::string filter,
                                                                        base::SteadyTime deadline);
+  // Removes the messages that match the filter and have a lower sequence; how many. The last one of the filter is never
+  // among them when `sequence` is that of one of them.
+  base::Task<absl::StatusOr<uint64_t>> PurgeBelow(std::string name, std::string filter, uint64_t sequence,
+                                                  base::SteadyTime deadline);
   // The names of all streams that begin with one of the options' names, alone or before a '+'.
   base::Task<absl::StatusOr<std::vector<std::string>>> Names(base::SteadyTime deadline);
 

@@ -359,6 +359,8 @@ void Tail::TakeDelivery(Message message, const Delivery& delivery) {
     incarnation = position_.incarnation;
     if (delivery.consumer_sequence != ++consumer_sequence_) {
       kind = Kind::kGap;
+    } else if (consumer_sequence_ == 1 && position_.fingerprint != 0 && message.sequence > position_.sequence) {
+      kind = Kind::kOther;  // What was read last is not there any more, so nothing tells that the rest is the same.
     } else if (message.sequence < position_.sequence) {
       kind = Kind::kOld;  // A replica that is behind begins where its end is.
     } else if (message.sequence == position_.sequence) {

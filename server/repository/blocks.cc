@@ -96,16 +96,19 @@ base::Task<absl::Status> Blocks::StoreOne(std::string key, absl::string_view byt
   }
 }
 
-base::Task<absl::StatusOr<std::optional<std::string>>> Blocks::FetchOne(std::string key, size_t size,
-                                                                        base::SteadyTime deadline) {
+base::Task<absl::StatusOr<std::optional<KvEntry>>> Blocks::FetchOne(std::string key, size_t size,
+                                                                    base::SteadyTime deadline) {
   // Whoever answered before may have been behind.
   CO_ASSIGN_OR_RETURN(std::optional<KvEntry> there, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
-  if (!there.has_value() || there->value.size() != size || !IsBlock(*there, key)) co_return std::nullopt;
-  co_return std::move(there->value);
+  if (!there.has_value() || there->value.size() != size || !IsBlock(*there, key)) co_return std::optional<KvEntry>();
+  co_return std::move(there);
 }
 
 base::Task<absl::StatusOr<std::string>> Blocks::Fetch(const domain::ChunkList& list, std::string owner,
-                                                      uint64_t sequence, base::SteadyTime deadline) {
+                                                      uint64_t sequence, How how, base::SteadyTime deadline) {
+  const auto note = [&how](const KvEntry& block) {
+    if (how.written != nullptr) *how.written = std::max(*how.written, block.time);
+  };
   std::string content;
   content.reserve(list.size);
   const size_t count = list.cids.size();
@@ -113,30 +116,32 @@ base::Task<absl::StatusOr<std::string>> Blocks::Fetch(const domain::ChunkList& l
     const size_t last = std::min(count, first + kWindow);
     std::vector<base::Future<absl::StatusOr<Message>>> gets;
     for (size_t i = first; i < last; ++i) {
-      gets.push_back(kv_->StartGet(list.cids[i], ReadFrom::kAnyReplica, Soon(deadline)));
+      gets.push_back(kv_->StartGet(list.cids[i], how.from, Soon(deadline)));
     }
     // All of them, whatever they bring: nothing of this call may be under way when it ends.
     std::vector<absl::StatusOr<std::optional<KvEntry>>> entries;
     for (base::Future<absl::StatusOr<Message>>& get : gets) {
       absl::StatusOr<Message> answer = co_await get;
-      entries.push_back(kv_->FinishGet(std::move(answer), ReadFrom::kAnyReplica));
+      entries.push_back(kv_->FinishGet(std::move(answer), how.from));
     }
     for (size_t i = first; i < last; ++i) {
       const std::string& cid = list.cids[i];
       const size_t size = i + 1 < count ? domain::kChunkBytes : list.size - (count - 1) * domain::kChunkBytes;
       absl::StatusOr<std::optional<KvEntry>>& entry = entries[i - first];
       if (entry.ok() && entry->has_value() && (*entry)->value.size() == size && IsBlock(**entry, cid)) {
+        note(**entry);
         content += (*entry)->value;
         continue;
       }
-      CO_ASSIGN_OR_RETURN(const std::optional<std::string> bytes, co_await FetchOne(cid, size, deadline));
-      if (!bytes.has_value()) {
+      CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> block, co_await FetchOne(cid, size, deadline));
+      if (!block.has_value()) {
         co_return domain::CorruptData(
             owner, sequence,
             absl::StrCat("its content is in ", count, " blocks, of which block ", i + 1, " (", cid, " in bucket ",
                          kv_->options().bucket, ") is missing or is not what its CID says"));
       }
-      content += *bytes;
+      note(*block);
+      content += block->value;
     }
   }
   co_return content;
@@ -184,9 +189,11 @@ base::Task<absl::Status> Blocks::Renew(Spilled& spilled, base::SteadyTime deadli
   co_return absl::OkStatus();
 }
 
-base::Task<absl::Status> Blocks::Fill(domain::StateRecord& state, std::string owner, base::SteadyTime deadline) {
+base::Task<absl::Status> Blocks::Fill(domain::StateRecord& state, std::string owner, How how,
+                                      base::SteadyTime deadline) {
   if (!state.chunks.has_value()) co_return absl::OkStatus();
-  CO_ASSIGN_OR_RETURN(state.payload.data, co_await Fetch(*state.chunks, std::move(owner), state.sequence, deadline));
+  CO_ASSIGN_OR_RETURN(state.payload.data,
+                      co_await Fetch(*state.chunks, std::move(owner), state.sequence, how, deadline));
   state.chunks.reset();
   co_return absl::OkStatus();
 }

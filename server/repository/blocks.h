@@ -57,9 +57,14 @@ class Blocks {
   // Stores `content`, which the caller keeps, in blocks. On OK they are all there.
   base::Task<absl::StatusOr<domain::ChunkList>> Store(const std::string& content, base::SteadyTime deadline);
   // The content that `list` names. CORRUPT_DATA when a block is missing or is not what its CID says; then `owner` and
-  // `sequence` name the message that lists them.
+  // `sequence` name the message that lists them. how: who is asked, and, where it is not nullptr, a time that becomes
+  // the latest one at which one of the blocks was written.
+  struct How {
+    jetstream::ReadFrom from = jetstream::ReadFrom::kAnyReplica;
+    base::WallTime* written = nullptr;
+  };
   base::Task<absl::StatusOr<std::string>> Fetch(const domain::ChunkList& list, std::string owner, uint64_t sequence,
-                                                base::SteadyTime deadline);
+                                                How how, base::SteadyTime deadline);
 
   static bool IsLarge(const domain::StateRecord& state) { return state.payload.data.size() > domain::kChunkBytes; }
   // Content that was moved into blocks, until its list is stored. Empty: it needed none.
@@ -78,15 +83,18 @@ class Blocks {
   // to it that all blocks are there and young.
   base::Task<absl::Status> Renew(Spilled& spilled, base::SteadyTime deadline);
   // The inverse: brings the content back. owner: the stream that the state comes from.
-  base::Task<absl::Status> Fill(domain::StateRecord& state, std::string owner, base::SteadyTime deadline);
+  base::Task<absl::Status> Fill(domain::StateRecord& state, std::string owner, base::SteadyTime deadline) {
+    return Fill(state, std::move(owner), How(), deadline);
+  }
+  base::Task<absl::Status> Fill(domain::StateRecord& state, std::string owner, How how, base::SteadyTime deadline);
 
   jetstream::Kv& kv() { return *kv_; }
 
  private:
   // A block that may be there already.
   base::Task<absl::Status> StoreOne(std::string key, absl::string_view bytes, base::SteadyTime deadline);
-  base::Task<absl::StatusOr<std::optional<std::string>>> FetchOne(std::string key, size_t size,
-                                                                  base::SteadyTime deadline);
+  base::Task<absl::StatusOr<std::optional<jetstream::KvEntry>>> FetchOne(std::string key, size_t size,
+                                                                         base::SteadyTime deadline);
 
   bool IsYoung(base::WallTime written) const;
   // The header of a chunk that had `before` (nullptr: none).

@@ -36,13 +36,17 @@ base::Task<absl::StatusOr<std::optional<domain::RecordedEvent>>> CommitSearch::A
   co_return std::move(decoded.event);
 }
 
-base::Task<absl::Status> CommitSearch::VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
-                                                    CommitVisitor visitor, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<uint64_t>> CommitSearch::VisitCommits(domain::AggregateRef ref, Head head, uint64_t first,
+                                                                uint64_t last, CommitVisitor visitor,
+                                                                base::SteadyTime deadline) {
   const EventVisitor visit = [&visitor](domain::RecordedEvent event) -> base::Task<bool> {
     co_return !event.ends_commit() || visitor(event);
   };
   const History::Range range{.first = first, .last = last, .reverse = true};
-  co_return co_await history_->Visit(std::move(ref), std::move(head), range, visit, deadline);
+  absl::StatusOr<uint64_t> reached =
+      co_await history_->VisitKept(std::move(ref), std::move(head), range, visit, deadline);
+  if (IsRemoved(reached.status())) co_return last + 1;
+  co_return reached;
 }
 
 base::Task<absl::Status> CommitSearch::CatchUp(domain::AggregateRef ref, Head head, CommitWindow& window,
@@ -57,8 +61,12 @@ base::Task<absl::Status> CommitSearch::CatchUp(domain::AggregateRef ref, Head he
     return true;
   };
   const uint64_t last = head.version;
-  CO_RETURN_IF_ERROR(
-      co_await VisitCommits(std::move(ref), std::move(head), window.last_version() + 1, last, note, deadline));
+  const uint64_t first = window.last_version() + 1;
+  if (first > last) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN(const uint64_t reached,
+                      co_await VisitCommits(std::move(ref), std::move(head), first, last, note, deadline));
+  // What the window has no part in is not kept any more: then it begins after that.
+  if (reached > first) window = CommitWindow::After(missed.empty() ? last : reached - 1);
   for (auto commit = missed.rbegin(); commit != missed.rend(); ++commit) window.Append(*commit);
   co_return absl::OkStatus();
 }
@@ -71,10 +79,21 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::ByHint(domain:
   // What the index has read may be gone again: a hint is worth what the stream says of it.
   if (!first.has_value() || *first < 1 || *first > head.version) co_return std::nullopt;
   const uint64_t version = *first;
-  CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
-                      co_await At(std::move(ref), std::move(head), std::move(commit_id), version, deadline));
-  if (!found.has_value()) co_return std::nullopt;
+  const absl::StatusOr<std::optional<domain::RecordedEvent>> found =
+      co_await At(ref, std::move(head), std::move(commit_id), version, deadline);
+  // The index has seen it while it was there.
+  if (IsRemoved(found.status())) co_return MayBeRemoved(ref, found.status());
+  if (!found.ok()) co_return found.status();
+  if (!found->has_value()) co_return std::nullopt;
   co_return version;
+}
+
+absl::Status CommitSearch::MayBeRemoved(const domain::AggregateRef& ref, const absl::Status& removed) {
+  const uint64_t first = domain::GetErrorDetail(removed)->history_removed().first_version();
+  return domain::HistoryRemoved(
+      ref, first,
+      "so whether a save with this request_id is stored already cannot be told, and it is not "
+      "stored again: load the aggregate, decide again, and save under a new request_id");
 }
 
 base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domain::AggregateRef ref, Head head,
@@ -91,9 +110,11 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
   const uint64_t hash = CommitWindow::Hash(commit_id);
   if (const std::optional<uint64_t> end = window.Find(hash, since); end.has_value()) {
     EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
-    CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
-                        co_await history_->EventAt(ref, head.stream, std::move(from), *end, deadline));
-    if (decoded.event.commit_id == commit_id) co_return FirstVersion(decoded.event);
+    absl::StatusOr<jetstream::DecodedEvent> decoded =
+        co_await history_->EventAt(ref, head.stream, std::move(from), *end, deadline);
+    if (IsRemoved(decoded.status())) co_return MayBeRemoved(ref, decoded.status());
+    if (!decoded.ok()) co_return decoded.status();
+    if (decoded->event.commit_id == commit_id) co_return FirstVersion(decoded->event);
   }
   if (window.CoversSince(since)) co_return std::nullopt;
   if (!made.has_value()) {
@@ -108,8 +129,20 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
     window.Prepend(CommitOf(end), FirstVersion(end));
     return !found.has_value() && end.recorded_time >= since;
   };
+  bool before = false;  // It went so far back that nothing earlier can be the save.
+  const CommitVisitor look = [&](const domain::RecordedEvent& end) {
+    const bool more = visit(end);
+    before = before || end.recorded_time < since;
+    return more;
+  };
   const uint64_t last = window.first_version() - 1;
-  CO_RETURN_IF_ERROR(co_await VisitCommits(std::move(ref), std::move(head), least_version, last, visit, deadline));
+  const domain::AggregateRef saved = ref;
+  CO_ASSIGN_OR_RETURN(const uint64_t reached,
+                      co_await VisitCommits(std::move(ref), std::move(head), least_version, last, look, deadline));
+  // Of an id that carries no time, what is kept is all there is to search, beside the hints.
+  if (made.has_value() && !found.has_value() && !before && reached > least_version) {
+    co_return MayBeRemoved(saved, domain::HistoryRemoved(saved, reached));
+  }
   co_return found;
 }
 

@@ -28,13 +28,13 @@ class CommitSearch {
   CommitSearch(History* history, CommitHints* hints) : history_(history), hints_(hints) {}
 
   // The first event of the save with this id, if that save begins at `version`; the only place for a save that expected
-  // version - 1.
+  // version - 1. HISTORY_REMOVED: that event is not kept.
   base::Task<absl::StatusOr<std::optional<domain::RecordedEvent>>> At(domain::AggregateRef ref, Head head,
                                                                       std::string commit_id, uint64_t version,
                                                                       base::SteadyTime deadline);
 
   // The first version of the save with this id, wherever it is; nullopt: it was not stored. Extends `window`, which
-  // ends at head.version, as far as it has to look.
+  // ends at head.version, as far as it has to look. HISTORY_REMOVED: it may be among events that are not kept.
   base::Task<absl::StatusOr<std::optional<uint64_t>>> Anywhere(domain::AggregateRef ref, Head head,
                                                                std::string commit_id, CommitWindow& window,
                                                                base::SteadyTime deadline);
@@ -44,14 +44,18 @@ class CommitSearch {
                                    base::SteadyTime deadline);
 
  private:
-  // Visits the ends of saves from `last` down to `first`; the visitor returns false to stop.
+  // Visits the ends of saves from `last` down to `first`, or to the first one that is kept; the visitor returns false
+  // to stop. Answers with the version that it went, or would have gone, down to; last + 1 when nothing of it is kept.
   using CommitVisitor = std::function<bool(const domain::RecordedEvent& end)>;
-  base::Task<absl::Status> VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
-                                        CommitVisitor visitor, base::SteadyTime deadline);
+  base::Task<absl::StatusOr<uint64_t>> VisitCommits(domain::AggregateRef ref, Head head, uint64_t first, uint64_t last,
+                                                    CommitVisitor visitor, base::SteadyTime deadline);
 
   // The first version of the save if the hints know it, and the stream agrees.
   base::Task<absl::StatusOr<std::optional<uint64_t>>> ByHint(domain::AggregateRef ref, Head head, std::string commit_id,
                                                              base::SteadyTime deadline);
+
+  // The answer where the save may be among events that are not kept: it must not be stored again.
+  static absl::Status MayBeRemoved(const domain::AggregateRef& ref, const absl::Status& removed);
 
   History* const history_;
   CommitHints* const hints_;

@@ -54,6 +54,10 @@ bool IsJson(const std::string& content_type) {
          absl::EndsWithIgnoreCase(type, "+json");
 }
 
+bool IsJsonState(const domain::Payload& payload) {
+  return IsJson(payload.content_type) && nlohmann::json::accept(payload.data);
+}
+
 absl::Status EventFold::StartFrom(const domain::StateRecord& state) {
   if (!IsJson(state.payload.content_type)) {
     return domain::TransformFailed(

@@ -19,6 +19,8 @@ namespace persistd::repository {
 
 // True when a payload of this media type is JSON text.
 bool IsJson(const std::string& content_type);
+// Whether a fold can start from a state: it is JSON, and says so.
+bool IsJsonState(const domain::Payload& payload);
 
 class EventFold {
  public:

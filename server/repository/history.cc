@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cim/persistence/v1/errors.pb.h"
 #include "server/base/future.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
@@ -68,6 +69,10 @@ absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetst
 }
 
 }  // namespace
+
+bool IsRemoved(const absl::Status& status) {
+  return domain::HasReason(status, cim::persistence::v1::ERROR_REASON_HISTORY_REMOVED);
+}
 
 Head HeadOf(StreamPtr stream, DecodedEvent last, uint64_t last_sequence) {
   Head head;
@@ -207,8 +212,74 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref
     CO_ASSIGN_OR_RETURN(message,
                         co_await reader.Get(stream->name, sequence, ReadFrom::kLeader, ReadDeadline(deadline)));
   }
-  if (!message.has_value()) co_return domain::CorruptData(stream->name, sequence, "an event is missing");
+  if (!message.has_value()) {
+    co_return co_await WhyMissing(std::move(ref), std::move(stream), version, sequence, deadline);
+  }
   co_return Accept(ref, *stream, version, *std::move(message));
+}
+
+base::Task<absl::StatusOr<std::optional<Truncation>>> History::TruncationOf(domain::AggregateRef ref, StreamPtr stream,
+                                                                            base::SteadyTime deadline) {
+  std::optional<Truncation> none;
+  if (truncations_ == nullptr) co_return none;
+  CO_ASSIGN_OR_RETURN(std::optional<Truncation> truncation, co_await truncations_->TruncationOf(ref, deadline));
+  if (!truncation.has_value()) co_return none;
+  // The snapshot that stands for what was removed must be of this history: then its event is in the stream.
+  CO_ASSIGN_OR_RETURN(std::optional<Message> event,
+                      co_await storage_->reader().Get(stream->name, truncation->base_sequence, ReadFrom::kLeader,
+                                                      ReadDeadline(deadline)));
+  if (event.has_value()) {
+    const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, truncation->base, *std::move(event));
+    if (decoded.ok() && decoded->event.commit_id == truncation->commit_id) co_return std::move(truncation);
+    co_return none;
+  }
+  // A later truncation may have removed that event, too, since the list was read.
+  CO_ASSIGN_OR_RETURN(const std::optional<Truncation> now, co_await truncations_->TruncationOf(ref, deadline));
+  if (!now.has_value() || now->base_sequence <= truncation->base_sequence) co_return none;
+  CO_ASSIGN_OR_RETURN(event, co_await storage_->reader().Get(stream->name, now->base_sequence, ReadFrom::kLeader,
+                                                             ReadDeadline(deadline)));
+  if (!event.has_value()) co_return none;
+  const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, now->base, *std::move(event));
+  co_return decoded.ok() && decoded->event.commit_id == now->commit_id ? now : none;
+}
+
+base::Task<absl::Status> History::WhyMissing(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
+                                             uint64_t sequence, base::SteadyTime deadline) {
+  const std::string name = stream->name;
+  CO_ASSIGN_OR_RETURN(const std::optional<Truncation> truncation,
+                      co_await TruncationOf(ref, std::move(stream), deadline));
+  if (truncation.has_value() && version < truncation->first_kept) {
+    co_return domain::HistoryRemoved(ref, truncation->first_kept);
+  }
+  co_return domain::CorruptData(name, sequence, "an event is missing");
+}
+
+base::Task<absl::StatusOr<uint64_t>> History::FirstKept(domain::AggregateRef ref, StreamPtr stream,
+                                                        base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(const std::optional<Truncation> truncation, co_await TruncationOf(ref, stream, deadline));
+  if (!truncation.has_value()) co_return 0;
+  jetstream::Reader& reader = storage_->reader();
+  CO_ASSIGN_OR_RETURN(
+      const std::optional<Message> oldest,
+      co_await reader.Next(stream->name, domain::EventFilter(ref), 1, ReadFrom::kLeader, ReadDeadline(deadline)));
+  if (!oldest.has_value() || oldest->sequence >= truncation->first_sequence) co_return truncation->first_kept;
+  // Something before it is there: it is about to be removed, or its removal was broken off. Of that, what follows
+  // without a gap is shown: when nats-server is killed some of what it has removed comes back.
+  CO_ASSIGN_OR_RETURN(std::optional<Message> message, co_await reader.Get(stream->name, truncation->first_sequence,
+                                                                          ReadFrom::kLeader, ReadDeadline(deadline)));
+  if (!message.has_value()) co_return truncation->first_kept;
+  CO_ASSIGN_OR_RETURN(DecodedEvent kept, Accept(ref, *stream, truncation->first_kept, *std::move(message)));
+  Head head = HeadOf(stream, std::move(kept), truncation->first_sequence);
+  uint64_t first = truncation->first_kept;
+  const EventVisitor note = [&first](domain::RecordedEvent event) -> base::Task<bool> {
+    if (event.commit_index == 0) first = event.version;
+    co_return true;
+  };
+  // About as many as the truncator announces at a time.
+  const Range before{.first = truncation->removed_before, .last = truncation->first_kept - 1, .reverse = true};
+  const absl::Status status = co_await Visit(std::move(ref), std::move(head), before, note, deadline);
+  if (!status.ok() && !IsRemoved(status)) co_return status;
+  co_return first;
 }
 
 base::Task<absl::StatusOr<DecodedEvent>> History::EventAt(domain::AggregateRef ref, StreamPtr stream, EventNode from,
@@ -321,6 +392,37 @@ base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Ran
   co_return absl::OkStatus();
 }
 
+base::Task<absl::StatusOr<uint64_t>> History::VisitKept(domain::AggregateRef ref, Head head, Range range,
+                                                        EventVisitor visitor, base::SteadyTime deadline) {
+  // Blocks are read before what is in them is visited, so that even a removed event that nobody wants may be met.
+  uint64_t visited = 0;
+  const EventVisitor count = [&visited, &visitor](domain::RecordedEvent event) -> base::Task<bool> {
+    visited = event.version;
+    co_return co_await visitor(std::move(event));
+  };
+  if (head.stream->purgeable && range.first == 1 && !range.reverse) {
+    // The first event alone would not tell: it may have come back without those after it.
+    CO_ASSIGN_OR_RETURN(const uint64_t first, co_await FirstKept(ref, head.stream, deadline));
+    if (first > range.last) co_return domain::HistoryRemoved(ref, first);
+    range.first = std::max(range.first, first);
+  }
+  constexpr int kAttempts = 5;  // More is removed while it is read.
+  for (int attempt = 1;; ++attempt) {
+    const absl::Status status = co_await Visit(ref, head, range, count, deadline);
+    if (status.ok()) co_return range.first;
+    const bool broken_off = visited > 0 && !range.reverse;  // Its beginning was there.
+    if (!IsRemoved(status) || broken_off || attempt == kAttempts) co_return status;
+    CO_ASSIGN_OR_RETURN(const uint64_t first, co_await FirstKept(ref, head.stream, deadline));
+    if (first <= range.first) co_return status;
+    range.first = first;
+    if (visited > 0) range.last = visited - 1;
+    if (range.first > range.last) {
+      if (visited > 0) co_return range.first;
+      co_return status;
+    }
+  }
+}
+
 base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, StreamPtr stream, EventNode top,
                                                      Range range, const EventVisitor& visitor,
                                                      base::SteadyTime deadline) {
@@ -341,16 +443,27 @@ base::Task<absl::StatusOr<uint64_t>> History::VersionAsOf(domain::AggregateRef r
   if (head.version == 0 || head.recorded_time <= as_of) co_return head.version;
   // Recorded times never go down within an aggregate, so halving works. `after` is recorded later than as_of.
   uint64_t not_after = 0;
+  absl::Status removed;  // Why the event of not_after cannot be read; then it may be recorded later, too.
   EventNode after = NodeOf(head);
   while (after.version - not_after > 1) {
     const uint64_t middle = not_after + (after.version - not_after) / 2;
-    CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await EventAt(ref, head.stream, after, middle, deadline));
-    if (decoded.event.recorded_time <= as_of) {
+    absl::StatusOr<DecodedEvent> decoded = co_await EventAt(ref, head.stream, after, middle, deadline);
+    if (IsRemoved(decoded.status())) {
+      // All before the first one that is kept are gone with it.
+      const uint64_t first = domain::GetErrorDetail(decoded.status())->history_removed().first_version();
+      not_after = std::max(middle, std::min(first, after.version) - 1);
+      removed = decoded.status();
+      continue;
+    }
+    if (!decoded.ok()) co_return decoded.status();
+    if (decoded->event.recorded_time <= as_of) {
       not_after = middle;
+      removed = absl::OkStatus();
     } else {
-      after = NodeOf(decoded);
+      after = NodeOf(*decoded);
     }
   }
+  if (!removed.ok()) co_return removed;
   co_return not_after;
 }
 

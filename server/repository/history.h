@@ -1,11 +1,15 @@
 // Finds and reads the events of an aggregate through their back-pointers. Thread-safe.
 //
 // Only events of complete saves can be reached: pointers step over torn ones, and ReadHead steps back from a torn tail.
+//
+// An event that is missing was removed after a snapshot (HISTORY_REMOVED) if the aggregate's list of snapshots says so;
+// otherwise it is lost (CORRUPT_DATA). Nothing is asked before one is missing.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +23,7 @@
 #include "server/jetstream/event_codec.h"
 #include "server/repository/head.h"
 #include "server/repository/storage.h"
+#include "server/repository/truncation.h"
 
 namespace persistd::repository {
 
@@ -36,13 +41,17 @@ using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)
 // last one.
 Head HeadOf(jetstream::StreamPtr stream, jetstream::DecodedEvent last, uint64_t last_sequence);
 
+// Whether an error says that events were removed after a snapshot.
+bool IsRemoved(const absl::Status& status);
+
 // Whether "no message" is taken from whoever answers, or asked of the leader, too. To accept it is right where a
 // publish follows, which checks it.
 enum class Absence { kVerify, kAccept };
 
 class History {
  public:
-  explicit History(Storage* storage) : storage_(storage) {}
+  // truncations: what was removed of aggregates; nullptr: nothing ever is. Both must outlive it.
+  History(Storage* storage, TruncationReader* truncations) : storage_(storage), truncations_(truncations) {}
 
   // The head as it is now, or the one of version 0. Strong: sees every acknowledged save.
   base::Task<absl::StatusOr<Head>> ReadHead(domain::AggregateRef ref, jetstream::StreamPtr stream, Absence absence,
@@ -67,7 +76,17 @@ class History {
   base::Task<absl::Status> Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                  base::SteadyTime deadline);
 
-  // The version of the last event recorded at or before `as_of`; 0: there is none.
+  // The same, but where the beginning of the range was removed it begins with the first event that is kept. Answers
+  // with the first version that it read, or would have read without the visitor's stop; HISTORY_REMOVED when nothing of
+  // the range is kept.
+  base::Task<absl::StatusOr<uint64_t>> VisitKept(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
+                                                 base::SteadyTime deadline);
+
+  // The version of the first event that is kept; 0: nothing was removed, as far as can be told.
+  base::Task<absl::StatusOr<uint64_t>> FirstKept(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                 base::SteadyTime deadline);
+
+  // The version of the last event recorded at or before `as_of`; 0: there is none. HISTORY_REMOVED: it is not kept.
   base::Task<absl::StatusOr<uint64_t>> VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
                                                    base::SteadyTime deadline);
 
@@ -80,6 +99,13 @@ class History {
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                             uint64_t version, uint64_t sequence,
                                                             base::SteadyTime deadline);
+  // Why an event is not there.
+  base::Task<absl::Status> WhyMissing(domain::AggregateRef ref, jetstream::StreamPtr stream, uint64_t version,
+                                      uint64_t sequence, base::SteadyTime deadline);
+  // What was removed of the aggregate; nullopt: nothing, or what is known of it is of another history.
+  base::Task<absl::StatusOr<std::optional<Truncation>>> TruncationOf(domain::AggregateRef ref,
+                                                                     jetstream::StreamPtr stream,
+                                                                     base::SteadyTime deadline);
   // True when the commit of several aggregates that `event` belongs to is stored to its end.
   base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
                                                    base::SteadyTime deadline);
@@ -101,6 +127,7 @@ class History {
                                                   const EventVisitor& visitor, base::SteadyTime deadline);
 
   Storage* const storage_;
+  TruncationReader* const truncations_;
   mutable base::Mutex mutex_;
   std::map<std::string, std::set<uint64_t>> foreign_ GUARDED_BY(mutex_);  // Sequences, by stream.
 };

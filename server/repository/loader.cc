@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cim/persistence/v1/errors.pb.h"
 #include "server/base/logging.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
@@ -132,9 +133,12 @@ base::Task<absl::StatusOr<bool>> Loader::BelongsTo(const Head& head, const domai
   if (state.version > head.version) co_return false;
   if (state.version == head.version) co_return state.commit_id == head.commit_id;
   EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
-  CO_ASSIGN_OR_RETURN(jetstream::DecodedEvent decoded,
-                      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline));
-  co_return decoded.event.commit_id == state.commit_id && (!ends || decoded.event.ends_commit());
+  const absl::StatusOr<jetstream::DecodedEvent> decoded =
+      co_await history_.EventAt(state.ref, head.stream, std::move(from), state.version, deadline);
+  // It is older than what is kept: the events after it are not all there.
+  if (IsRemoved(decoded.status())) co_return false;
+  if (!decoded.ok()) co_return decoded.status();
+  co_return decoded->event.commit_id == state.commit_id && (!ends || decoded->event.ends_commit());
 }
 
 base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::ReadState(
@@ -153,10 +157,16 @@ base::Task<absl::Status> Loader::DropForeignState(HeadAndState& read, base::Stea
   if (!read.state.has_value()) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(read.head, *read.state, /*ends=*/true, deadline));
   if (!belongs) {
-    base::LogWarn("state ignored: its events are not in the history (lost in a power cut?)",
-                  {{"stream", read.head.stream->name},
-                   {"state_sequence", read.state->sequence},
-                   {"version", read.state->version}});
+    if (read.head.stream->purgeable) {
+      // Nothing unusual: a snapshot stands for it.
+      base::LogDebug("state ignored: its event is not in the history",
+                     {{"stream", read.head.stream->name}, {"version", read.state->version}});
+    } else {
+      base::LogWarn("state ignored: its events are not in the history (lost in a power cut?)",
+                    {{"stream", read.head.stream->name},
+                     {"state_sequence", read.state->sequence},
+                     {"version", read.state->version}});
+    }
     read.state.reset();
   }
   co_return absl::OkStatus();
@@ -247,6 +257,14 @@ base::Task<absl::StatusOr<Loader::HeadAndState>> Loader::ReadReached(domain::Agg
           const std::optional<Message> there,
           co_await storage_.reader().Get(events->name, sequence, jetstream::ReadFrom::kLeader, deadline));
       if (there.has_value()) co_return co_await ReadHeadAndState(ref, stateless, deadline);
+      if (events->purgeable) {
+        // It may have been removed after a snapshot; then the stream has gone beyond it.
+        CO_ASSIGN_OR_RETURN(const std::optional<jetstream::StreamFacts> facts,
+                            co_await storage_.all_streams().Look(events->name, deadline));
+        if (facts.has_value() && facts->last_sequence >= sequence) {
+          co_return co_await ReadHeadAndState(ref, stateless, deadline);
+        }
+      }
     }
     const base::SteadyTime next = backoff.Next();
     if (next >= deadline) co_return domain::PositionNotReached(ref, at_least.ToToken());
@@ -333,7 +351,9 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
     domain::AggregateRef ref, const Head& head, const std::optional<domain::StateRecord>& state, const Plan& plan,
     base::SteadyTime deadline) {
   const uint64_t from = state.has_value() ? state->version : 0;
-  const uint64_t worth = plan.folds ? kEventsWorthSnapshot : 1;
+  // Where events may have been removed there is most likely nothing else to start from.
+  const bool needed = from == 0 && head.stream->purgeable;
+  const uint64_t worth = plan.folds && !needed ? kEventsWorthSnapshot : 1;
   std::optional<domain::StateRecord> none;
   if (options_.snapshots == nullptr || !plan.base || head.version - from < worth) co_return none;
   absl::StatusOr<std::optional<domain::StateRecord>> read =
@@ -345,7 +365,7 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
   }
   std::optional<domain::StateRecord>& snapshot = *read;
   if (!snapshot.has_value() || snapshot->version <= from) co_return none;
-  if (plan.folds && snapshot->schema_version != plan.rules.state_schema_version) co_return none;
+  if (!Continuable(*snapshot, plan)) co_return none;
   CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(head, *snapshot, /*ends=*/false, deadline));
   if (!belongs) {
     base::LogWarn("snapshot ignored: its events are not in the history",
@@ -353,6 +373,51 @@ base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::CloserSna
     co_return none;
   }
   co_return std::move(snapshot);
+}
+
+bool Loader::Continuable(const domain::StateRecord& snapshot, const Plan& plan) {
+  return !plan.folds || (snapshot.schema_version == plan.rules.state_schema_version && IsJsonState(snapshot.payload));
+}
+
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSnapshot(domain::AggregateRef ref,
+                                                                                      const Head& head,
+                                                                                      uint64_t at_most,
+                                                                                      const Plan& plan,
+                                                                                      base::SteadyTime deadline) {
+  std::optional<domain::StateRecord> none;
+  if (options_.snapshots == nullptr) co_return none;
+  while (at_most > 0) {
+    CO_ASSIGN_OR_RETURN(std::optional<domain::StateRecord> snapshot,
+                        co_await options_.snapshots->Needed(ref, at_most, deadline));
+    if (!snapshot.has_value()) co_return none;
+    if (Continuable(*snapshot, plan)) {
+      CO_ASSIGN_OR_RETURN(const bool belongs, co_await BelongsTo(head, *snapshot, /*ends=*/false, deadline));
+      if (belongs) co_return std::move(snapshot);
+    }
+    base::LogWarn(
+        "snapshot passed over: it is of another history or schema version",
+        {{"stream", head.stream->name}, {"version", snapshot->version}, {"schema_version", snapshot->schema_version}});
+    at_most = snapshot->version - 1;
+  }
+  co_return none;
+}
+
+base::Task<absl::Status> Loader::Complete(const Head& head, const Plan& plan, LoadResult& result,
+                                          base::SteadyTime deadline) {
+  const uint64_t first = result.state.has_value() ? result.state->version + 1 : 1;
+  if (first > head.version) co_return absl::OkStatus();
+  if (plan.folds) {
+    CO_RETURN_IF_ERROR(co_await Fold(head, plan, result, deadline));
+    result.info.state_schema_version = result.state->schema_version;
+  } else if (plan.events) {
+    CO_RETURN_IF_ERROR(co_await AppendEvents(head, first, result, deadline));
+  } else if (first == 1 && head.stream->purgeable) {
+    // The answer would say that there is no state. That is true only where the events are there to say it.
+    EventNode from{.version = head.version, .sequence = head.sequence, .pointers = head.pointers};
+    CO_RETURN_IF_ERROR(
+        (co_await history_.EventAt(result.info.ref, head.stream, std::move(from), 1, deadline)).status());
+  }
+  co_return absl::OkStatus();
 }
 
 base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, Head head,
@@ -376,14 +441,31 @@ base::Task<absl::StatusOr<LoadResult>> Loader::Build(domain::AggregateRef ref, H
     if (states != nullptr) CO_RETURN_IF_ERROR(co_await states_.Fill(*state, *states, deadline));
   }
   result.state = std::move(state);
-  const uint64_t first = result.state.has_value() ? result.state->version + 1 : 1;
-  if (first > head.version) co_return result;
-  if (plan.folds) {
-    CO_RETURN_IF_ERROR(co_await Fold(head, plan, result, deadline));
-    result.info.state_schema_version = result.state->schema_version;
-  } else if (plan.events) {
-    CO_RETURN_IF_ERROR(co_await AppendEvents(head, first, result, deadline));
+  absl::Status completed = co_await Complete(head, plan, result, deadline);
+  uint64_t at_most = head.version;
+  while (!completed.ok()) {
+    // Events that it needs are not kept: then a snapshot stands for them. Or the fold refuses the one that it began
+    // with: then an older one may do.
+    const bool refused = head.stream->purgeable && result.snapshot_version > 0 &&
+                         domain::HasReason(completed, cim::persistence::v1::ERROR_REASON_TRANSFORM_FAILED);
+    if (!plan.base || (!IsRemoved(completed) && !refused)) co_return completed;
+    CO_ASSIGN_OR_RETURN(snapshot, co_await NeededSnapshot(ref, head, at_most, plan, deadline));
+    if (!snapshot.has_value()) break;
+    at_most = snapshot->version - 1;
+    result.events.clear();
+    result.snapshot_version = snapshot->version;
+    result.state = std::move(snapshot);
+    completed = co_await Complete(head, plan, result, deadline);
   }
+  if (IsRemoved(completed)) {
+    const uint64_t kept = domain::GetErrorDetail(completed)->history_removed().first_version();
+    co_return domain::HistoryRemoved(
+        ref, kept,
+        absl::StrCat(
+            "no snapshot of version ", head.version, " or before can be used: it is older than what is kept, or ",
+            "those that there are are damaged or of another state_schema_version (the daemon's log says which)"));
+  }
+  if (!completed.ok()) co_return completed;
   co_return result;
 }
 
@@ -479,7 +561,18 @@ base::Task<absl::StatusOr<LoadResult>> Loader::LoadNow(LoadCommand command, base
       co_return domain::AggregateNotFound(command.ref, read.head.deleted);
     }
   }
-  CO_ASSIGN_OR_RETURN(LoadResult result, co_await Build(command.ref, read.head, std::move(read.state), plan, deadline));
+  absl::StatusOr<LoadResult> built = co_await Build(command.ref, read.head, std::move(read.state), plan, deadline);
+  // Perhaps the aggregate has moved on so far meanwhile that what this head needs is removed.
+  for (int reads = 1; reads < kMaxHeadReads && plan.base && IsRemoved(built.status()); ++reads) {
+    const uint64_t version = read.head.version;
+    CO_ASSIGN_OR_RETURN(read, co_await ReadHeadAndState(command.ref, /*stateless=*/false, deadline));
+    if (read.head.version == 0 || read.head.deleted) {
+      co_return domain::AggregateNotFound(command.ref, read.head.deleted);
+    }
+    if (read.head.version == version) break;
+    built = co_await Build(command.ref, read.head, std::move(read.state), plan, deadline);
+  }
+  CO_ASSIGN_OR_RETURN(LoadResult result, std::move(built));
   Keep(plan, read.head, result, loaded_at);
   if (!plan.events) result.events.clear();
   co_return result;

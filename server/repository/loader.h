@@ -120,6 +120,16 @@ class Loader {
   base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> CloserSnapshot(
       domain::AggregateRef ref, const Head& head, const std::optional<domain::StateRecord>& state, const Plan& plan,
       base::SteadyTime deadline);
+  // For a head whose history does not begin with its first event: the newest snapshot that can be continued, of a
+  // version of at most `at_most`. nullopt: there is none.
+  base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> NeededSnapshot(domain::AggregateRef ref,
+                                                                                const Head& head, uint64_t at_most,
+                                                                                const Plan& plan,
+                                                                                base::SteadyTime deadline);
+  // Whether the type's fold can go on from a snapshot.
+  static bool Continuable(const domain::StateRecord& snapshot, const Plan& plan);
+  // Adds to an answer that has its state, if any, what comes after it.
+  base::Task<absl::Status> Complete(const Head& head, const Plan& plan, LoadResult& result, base::SteadyTime deadline);
   base::Task<absl::Status> Fold(const Head& head, const Plan& plan, LoadResult& result, base::SteadyTime deadline);
   base::Task<absl::Status> AppendEvents(const Head& head, uint64_t first, LoadResult& result,
                                         base::SteadyTime deadline);

@@ -4,6 +4,7 @@
 // domain/errors.h. Thread-safe; nothing blocks. See README.md of this folder for how a save and a load go.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -159,7 +160,7 @@ struct SnapshotCommand {
 
 struct HistoryQuery {
   domain::AggregateRef ref;
-  uint64_t from_version = 0;           // Exclusive.
+  uint64_t from_version = 0;           // Exclusive; 0: from the first one that is kept.
   std::optional<uint64_t> to_version;  // Inclusive; absent: the last one.
   bool reverse = false;
   std::vector<std::string> types;  // Empty: all.
@@ -182,6 +183,10 @@ struct RepositoryOptions {
   jetstream::KvOptions snapshot_bucket{.bucket = "cim-snapshots"};
   jetstream::KvOptions block_bucket{.bucket = "cim-blocks"};
   SnapshotPolicies snapshot_policies;
+  // Of types that are truncated: events and snapshots that are younger are not removed, whatever replaces them.
+  std::chrono::milliseconds truncation_min_age = std::chrono::minutes(10);
+  // Whether NATS servers that keep so many copies call fsync before they acknowledge, as far as is known.
+  std::function<bool(int replicas)> fsync_always = [](int) { return false; };
 };
 
 // Counts since the start.

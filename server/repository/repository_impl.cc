@@ -18,6 +18,7 @@
 #include "server/repository/snapshot_store.h"
 #include "server/repository/snapshotter.h"
 #include "server/repository/state_store.h"
+#include "server/repository/truncator.h"
 
 namespace persistd::repository {
 namespace {
@@ -30,7 +31,7 @@ class RepositoryImpl final : public Repository {
                  const base::Clock* clock)
       : storage_(options.storage, connections, executor, clock),
         types_(&storage_, connections, executor),
-        history_(&storage_),
+        history_(&storage_, &snapshots_),
         block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
         blocks_(&block_bucket_, {.snapshot_bucket = options.snapshot_bucket.bucket}),
         snapshot_bucket_(options.snapshot_bucket, connections.writes, connections.reads, executor),
@@ -46,8 +47,13 @@ class RepositoryImpl final : public Repository {
                  .transforms = options.transforms,
                  .snapshots = options.snapshots != nullptr ? options.snapshots : &snapshots_},
                 &storage_, &history_, &states_, executor, clock),
-        snapshotter_({.policies = options.snapshot_policies}, &storage_, &history_, &loader_, &snapshots_, executor,
-                     clock) {}
+        truncator_({.rules = options.rules,
+                    .transforms = options.transforms,
+                    .min_age = options.truncation_min_age,
+                    .fsync_always = options.fsync_always},
+                   &storage_, &history_, &snapshots_, executor, clock),
+        snapshotter_({.policies = options.snapshot_policies}, &storage_, &history_, &loader_, &snapshots_, &truncator_,
+                     executor, clock) {}
 
   base::Task<absl::StatusOr<SaveResult>> Save(SaveCommand command, base::SteadyTime deadline) override;
   base::Task<absl::StatusOr<SaveAllResult>> SaveAll(SaveAllCommand command, base::SteadyTime deadline) override;
@@ -108,6 +114,7 @@ class RepositoryImpl final : public Repository {
   StateStore states_;
   Saver saver_;
   Loader loader_;
+  Truncator truncator_;
   Snapshotter snapshotter_;
 };
 
@@ -227,7 +234,11 @@ base::Task<absl::Status> RepositoryImpl::History(HistoryQuery query, EventSink s
     .first = query.from_version + 1, .last = std::min(head.version, query.to_version.value_or(head.version)),
     .reverse = query.reverse
   };
-  co_return co_await history_.Visit(query.ref, std::move(head), range, visit, deadline);
+  if (query.from_version > 0) co_return co_await history_.Visit(query.ref, std::move(head), range, visit, deadline);
+  // Whoever names no beginning gets what is kept.
+  const absl::StatusOr<uint64_t> first =
+      co_await history_.VisitKept(query.ref, std::move(head), range, visit, deadline);
+  co_return first.status();
 }
 
 }  // namespace

@@ -128,7 +128,9 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::Run(Attempt& attempt) {
     const bool torn = std::any_of(attempt.parts.begin(), attempt.parts.end(), [&attempt](const Part& part) {
       return part.known.head.torn_commit_id == attempt.commit_id;
     });
-    if (attempt.stored) {
+    if (attempt.stored && IsRemoved(commits.status())) {
+      // It is stored for certain, only what it returned cannot be told any more: a repeat would change nothing.
+    } else if (attempt.stored) {
       commits = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commits.status().message()));
     } else if (torn) {
       commits = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when "
@@ -358,9 +360,13 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> Saver::FindEarlier(const Att
   }
   if (part.expectation.version < head.version) {
     const uint64_t place = part.expectation.version + 1;
-    CO_ASSIGN_OR_RETURN(const std::optional<domain::RecordedEvent> found,
-                        co_await search_.At(part.ref, head, attempt.commit_id, place, attempt.deadline));
-    if (found.has_value()) co_return place;
+    const absl::StatusOr<std::optional<domain::RecordedEvent>> found =
+        co_await search_.At(part.ref, head, attempt.commit_id, place, attempt.deadline);
+    // An event that is not kept any more: the aggregate has moved on since, which is the answer to a save of that
+    // version whether it is stored or not. Of a commit whose first aggregate is found it is no answer.
+    const bool removed = IsRemoved(found.status()) && !attempt.stored && !attempt.open;
+    if (!found.ok() && !removed) co_return found.status();
+    if (found.ok() && found->has_value()) co_return place;
   }
   if (head.commit_id == attempt.commit_id) {
     co_return domain::RequestIdReused(part.ref, attempt.command.request_id, "it expected another version");
@@ -573,12 +579,21 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
   const Head& now = attempt.parts.front().known.head;
   absl::StatusOr<std::optional<domain::RecordedEvent>> ours =
       co_await search_.At(attempt.first_ref(), now, attempt.commit_id, sent.front().version + 1, attempt.deadline);
+  Settled settled;
+  settled.was_unknown = was_unknown;
+  if (IsRemoved(ours.status())) {
+    // The place of these events is taken, and what took it is not kept any more. If a copy of them may have been stored
+    // it may be that; otherwise it is an other save, as the answer says.
+    if (was_unknown || attempt.open) {
+      settled.status = OutcomeUnknown(attempt, ours.status().message());
+      co_return settled;
+    }
+    ours = std::optional<domain::RecordedEvent>();
+  }
   if (!ours.ok()) {
     last_error = ours.status();
     co_return std::nullopt;
   }
-  Settled settled;
-  settled.was_unknown = was_unknown;
   if (ours->has_value()) {
     attempt.stored = true;
     const Prepared::Save& save = prepared.saves.front();

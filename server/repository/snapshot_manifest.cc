@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kFormat = 1;
+constexpr uint64_t kTruncatedFormat = 2;  // So that nobody who does not know of `truncation` changes the list.
 
 absl::StatusOr<ManifestEntry> ParseEntry(const json& object) {
   const auto text = [&object](const char* name) {
@@ -43,6 +44,33 @@ absl::StatusOr<ManifestEntry> ParseEntry(const json& object) {
   entry.schema_version = static_cast<uint32_t>(schema);
   entry.created = *created;
   return entry;
+}
+
+absl::StatusOr<Truncation> ParseTruncation(const json& object) {
+  const auto number = [&object](const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+  };
+  const auto text = [&object](const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  if (!object.is_object()) return absl::DataLossError("its truncation is no JSON object");
+  Truncation truncation;
+  truncation.base = number("base");
+  truncation.commit_id = text("commit_id");
+  truncation.base_sequence = number("base_sequence");
+  truncation.first_kept = number("first_kept");
+  truncation.first_sequence = number("first_sequence");
+  truncation.removed_before = number("removed_before");
+  const std::optional<base::WallTime> marked = base::ParseRfc3339(text("marked"));
+  if (truncation.commit_id.empty() || truncation.removed_before == 0 || truncation.first_sequence == 0 ||
+      truncation.first_kept < truncation.removed_before || truncation.base < truncation.first_kept ||
+      truncation.base_sequence < truncation.first_sequence || !marked.has_value()) {
+    return absl::DataLossError("its truncation is not complete");
+  }
+  truncation.marked = *marked;
+  return truncation;
 }
 
 }  // namespace
@@ -78,7 +106,18 @@ std::string SnapshotManifest::ToJson() const {
                     {"commit_id", entry.commit_id},
                     {"created", base::FormatRfc3339(entry.created)}});
   }
-  return json{{"format", kFormat}, {"snapshots", std::move(list)}}.dump();
+  if (!truncation.has_value()) return json{{"format", kFormat}, {"snapshots", std::move(list)}}.dump();
+  return json{{"format", kTruncatedFormat},
+              {"snapshots", std::move(list)},
+              {"truncation",
+               {{"base", truncation->base},
+                {"commit_id", truncation->commit_id},
+                {"base_sequence", truncation->base_sequence},
+                {"first_kept", truncation->first_kept},
+                {"first_sequence", truncation->first_sequence},
+                {"removed_before", truncation->removed_before},
+                {"marked", base::FormatRfc3339(truncation->marked)}}}}
+      .dump();
 }
 
 absl::StatusOr<SnapshotManifest> SnapshotManifest::Parse(const std::string& text) {
@@ -86,10 +125,14 @@ absl::StatusOr<SnapshotManifest> SnapshotManifest::Parse(const std::string& text
   if (!parsed.is_object() || !parsed.contains("snapshots") || !parsed["snapshots"].is_array()) {
     return absl::DataLossError("it is no list of snapshots");
   }
-  if (!parsed.contains("format") || parsed["format"] != kFormat) {
+  const bool truncated = parsed.value("format", json()) == kTruncatedFormat;
+  if (!truncated && parsed.value("format", json()) != kFormat) {
     return absl::DataLossError("its format is not one that this version can read");
   }
   SnapshotManifest manifest;
+  if (truncated) {
+    ASSIGN_OR_RETURN(manifest.truncation, ParseTruncation(parsed.value("truncation", json())));
+  }
   for (const json& object : parsed["snapshots"]) {
     ASSIGN_OR_RETURN(ManifestEntry entry, ParseEntry(object));
     if (!manifest.entries.empty() && manifest.entries.back().version >= entry.version) {

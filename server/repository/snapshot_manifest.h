@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
 #include "server/domain/aggregate_ref.h"
+#include "server/repository/truncation.h"
 
 namespace persistd::repository {
 
@@ -30,6 +31,7 @@ struct SnapshotManifest {
   static constexpr size_t kMaxEntries = 1000;
 
   std::vector<ManifestEntry> entries;  // By version, each once.
+  std::optional<Truncation> truncation{};
 
   // nullptr: none.
   const ManifestEntry* Find(uint64_t version) const;

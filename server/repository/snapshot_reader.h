@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
@@ -22,6 +23,13 @@ class SnapshotReader {
   virtual base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Latest(domain::AggregateRef ref,
                                                                                 uint64_t at_most_version,
                                                                                 base::SteadyTime deadline) = 0;
+  // The same where nothing can be answered without a snapshot: as the leader lists them, and however many have to be
+  // passed over. Not OK when that cannot be told.
+  virtual base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Needed(domain::AggregateRef ref,
+                                                                                uint64_t at_most_version,
+                                                                                base::SteadyTime deadline) {
+    return Latest(std::move(ref), at_most_version, deadline);
+  }
 };
 
 }  // namespace persistd::repository

@@ -33,12 +33,13 @@ SnapshotInfo InfoOf(const domain::AggregateRef& ref, const ManifestEntry& entry)
 }  // namespace
 
 Snapshotter::Snapshotter(Options options, Storage* storage, History* history, Loader* loader, SnapshotStore* store,
-                         base::Executor* executor, const base::Clock* clock)
+                         Truncator* truncator, base::Executor* executor, const base::Clock* clock)
     : options_(std::move(options)),
       storage_(storage),
       history_(history),
       loader_(loader),
       store_(store),
+      truncator_(truncator),
       executor_(executor),
       clock_(clock),
       ages_({.max_entries = kMaxAges, .max_bytes = kMaxAges * kAgeBytes}) {}
@@ -119,6 +120,14 @@ base::Task<absl::StatusOr<SnapshotInfo>> Snapshotter::Create(SnapshotCommand com
     base::MutexLock lock(mutex_);
     if (added.fresh) ++stats_.taken;
   }
+  if (const SnapshotPolicy* policy = PolicyOf(ref); policy != nullptr && policy->truncates) {
+    Job job;
+    job.ref = ref;
+    job.version = added.entry.version;
+    job.only_truncate = true;
+    job.bytes = kJobBytes;
+    Enqueue(std::move(job));
+  }
   co_return InfoOf(ref, added.entry);
 }
 
@@ -132,7 +141,7 @@ base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> Snapshotter::List(domain::
 }
 
 base::Task<absl::Status> Snapshotter::Delete(domain::AggregateRef ref, uint64_t version, base::SteadyTime deadline) {
-  return store_->Remove(std::move(ref), version, deadline);
+  return truncator_->Drop(std::move(ref), version, deadline);
 }
 
 const SnapshotPolicy* Snapshotter::PolicyOf(const domain::AggregateRef& ref) const {
@@ -229,8 +238,9 @@ base::Task<void> Snapshotter::Work() {
     const base::SteadyTime deadline = base::Clock::System().SteadyNow() + options_.patience;
     const absl::Status status = co_await Take(std::move(job), deadline);
     if (status.ok()) continue;
-    // A type without states and fold has none to keep; so it is when the aggregate was deleted meanwhile.
-    if (domain::HasReason(status, pb::ERROR_REASON_NO_STATE) || absl::IsNotFound(status)) {
+    // A type without states and fold has none to keep; so it is when the aggregate was deleted, or that version removed
+    // after a later snapshot, meanwhile.
+    if (domain::HasReason(status, pb::ERROR_REASON_NO_STATE) || absl::IsNotFound(status) || IsRemoved(status)) {
       base::LogDebug("no snapshot: there is no state", {{"context", ref.context}, {"aggregate", ref.aggregate}});
       continue;
     }
@@ -240,8 +250,20 @@ base::Task<void> Snapshotter::Work() {
   }
 }
 
+base::Task<void> Snapshotter::Truncate(domain::AggregateRef ref, bool truncated, base::SteadyTime deadline) {
+  const SnapshotPolicy* policy = PolicyOf(ref);
+  if (policy == nullptr || policy->keep == 0 || !(truncated || policy->truncates)) co_return;
+  const absl::Status status = co_await truncator_->Run(ref, policy->keep, policy->truncates, deadline);
+  // The next snapshot goes on with it.
+  if (!status.ok()) base::LogWarn("events are not truncated", {{"key", ManifestKey(ref)}, {"error", status}});
+}
+
 base::Task<absl::Status> Snapshotter::Take(Job job, base::SteadyTime deadline) {
   const SnapshotPolicy* policy = PolicyOf(job.ref);
+  if (job.only_truncate) {
+    co_await Truncate(std::move(job.ref), /*truncated=*/true, deadline);
+    co_return absl::OkStatus();
+  }
   if (job.only_if_old && policy != nullptr) {
     CO_ASSIGN_OR_RETURN(const SnapshotManifest manifest, co_await store_->Manifest(job.ref, deadline));
     if (!manifest.entries.empty() && clock_->WallNow() - manifest.entries.back().created < policy->max_age) {
@@ -253,18 +275,27 @@ base::Task<absl::Status> Snapshotter::Take(Job job, base::SteadyTime deadline) {
     CO_ASSIGN_OR_RETURN(Made made, co_await MadeBy(job.ref, job.version, deadline));
     CO_ASSIGN_OR_RETURN(job.state, co_await StateAt(job.ref, std::move(made), deadline));
   }
-  const size_t keep = policy != nullptr ? policy->keep : 0;
-  CO_ASSIGN_OR_RETURN(const SnapshotStore::Added added, co_await store_->Add(*std::move(job.state), keep, deadline));
-  ages_.Put(job.ref, added.entry.created, kAgeBytes);
-  base::MutexLock lock(mutex_);
-  if (added.fresh) ++stats_.taken;
-  co_return absl::OkStatus();
+  // Of a type that is truncated, which ones are superfluous depends on which can be used.
+  const size_t keep = policy != nullptr && !policy->truncates ? policy->keep : 0;
+  const absl::StatusOr<SnapshotStore::Added> added = co_await store_->Add(*std::move(job.state), keep, deadline);
+  if (added.ok()) {
+    ages_.Put(job.ref, added->entry.created, kAgeBytes);
+    base::MutexLock lock(mutex_);
+    if (added->fresh) ++stats_.taken;
+  }
+  // Also when the list is full: this makes room in it.
+  const bool truncated = added.ok() && added->truncated;
+  if (added.ok() || absl::IsResourceExhausted(added.status())) {
+    co_await Truncate(std::move(job.ref), truncated, deadline);
+  }
+  co_return added.status();
 }
 
 SnapshotStats Snapshotter::stats() const {
   base::MutexLock lock(mutex_);
   SnapshotStats stats = stats_;
   stats.damaged = store_->damaged();
+  stats.removed_events = truncator_->removed();
   return stats;
 }
 

@@ -27,6 +27,7 @@
 #include "server/repository/snapshot_policy.h"
 #include "server/repository/snapshot_store.h"
 #include "server/repository/storage.h"
+#include "server/repository/truncator.h"
 
 namespace persistd::repository {
 
@@ -43,7 +44,7 @@ class Snapshotter {
 
   // All must outlive it.
   Snapshotter(Options options, Storage* storage, History* history, Loader* loader, SnapshotStore* store,
-              base::Executor* executor, const base::Clock* clock);
+              Truncator* truncator, base::Executor* executor, const base::Clock* clock);
 
   base::Task<absl::StatusOr<SnapshotInfo>> Create(SnapshotCommand command, base::SteadyTime deadline);
   base::Task<absl::StatusOr<std::vector<SnapshotInfo>>> List(domain::AggregateRef ref, base::SteadyTime deadline);
@@ -72,7 +73,8 @@ class Snapshotter {
     domain::AggregateRef ref;
     uint64_t version = 0;
     std::optional<domain::StateRecord> state;
-    bool only_if_old = false;  // Because of max_age alone.
+    bool only_if_old = false;    // Because of max_age alone.
+    bool only_truncate = false;  // It is taken already.
     size_t bytes = 0;
   };
 
@@ -82,6 +84,8 @@ class Snapshotter {
   void Enqueue(Job job);
   void StartWorker();
   base::Task<void> Work();
+  // Looks after what was removed, and what can be, after a snapshot was added. It only makes room.
+  base::Task<void> Truncate(domain::AggregateRef ref, bool truncated, base::SteadyTime deadline);
   base::Task<absl::Status> Take(Job job, base::SteadyTime deadline);
   // Which save made a version; 0: the last one.
   struct Made {
@@ -100,6 +104,7 @@ class Snapshotter {
   History* const history_;
   Loader* const loader_;
   SnapshotStore* const store_;
+  Truncator* const truncator_;
   base::Executor* const executor_;
   const base::Clock* const clock_;
   LruCache<base::WallTime> ages_;  // When the newest snapshot was taken, or the aggregate began.

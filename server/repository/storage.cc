@@ -67,6 +67,8 @@ jetstream::StreamSpec Storage::Spec(const TypeName& type, StreamKind kind) const
   jetstream::StreamSpec spec;
   spec.kind = kind;
   spec.settings = WithDefaults(Declared(type).value_or(jetstream::StreamSettings{}), options_.defaults);
+  spec.purgeable =
+      events && options_.truncated.contains(type) && options_.event_streams == EventStreams::kPerAggregateType;
   spec.name = events ? options_.event_stream_name : options_.aggregate_stream_name;
   spec.subjects = events ? "cim.events." : "cim.aggregates.";
   // '+' cannot occur in a token, so `a-b`,`c` and `a`,`b-c` do not share a stream.

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,7 @@ struct StorageOptions {
   jetstream::StreamSettings defaults;
   // Declared types, and what their streams have instead of the defaults: by context and aggregate.
   std::map<TypeName, jetstream::StreamSettings> types;
+  std::set<TypeName> truncated;  // Types whose events may be removed. Each has streams of its own.
   CommitOptions commit;
 };
 

@@ -12,6 +12,7 @@
 #include "tests/integration/api.h"
 #include "tests/integration/world.h"
 #include "tests/testing/catch.h"
+#include "tests/testing/poll.h"
 
 namespace persistd::integration {
 namespace {
@@ -230,6 +231,22 @@ void CheckNatsTrouble(World& world) {
   Check(world.api().Save(SaveOf(ref)).status(), {pb::ERROR_REASON_NATS_UNAVAILABLE, StatusCode::kUnavailable, true});
 }
 
+void CheckHistoryRemoved(World& world) {
+  world.StartDaemon({"nats.monitoring_url=" + world.nats().monitoring_url(), "repository.truncation_min_age=0s",
+                     "repository.aggregates=[{context: sales, aggregate: short, fold: \".version\", snapshots: "
+                     "{every_events: 2, keep: 1}, retention: truncate_before_snapshot}]"});
+  const pb::AggregateRef ref = client::Ref("sales", "short", "1");
+  for (int i = 0; i < 4; ++i) Must(world.api().Save(SaveOf(ref)).status());
+  REQUIRE(testing::PollUntil([&] { return Must(world.api().History(ref)).front().version() == 4; }, 20s));
+  pb::GetAtVersionRequest at;
+  *at.mutable_ref() = ref;
+  at.set_version(2);
+  const pb::ErrorDetail removed =
+      Check(world.api().GetAtVersion(at).status(), {pb::ERROR_REASON_HISTORY_REMOVED, StatusCode::kFailedPrecondition});
+  CheckRef(removed, ref);
+  CHECK(removed.history_removed().first_version() == 4);
+}
+
 // A position of this aggregate's stream that is not reached yet.
 pb::Position Beyond(Api& api, const pb::AggregateRef& ref) {
   const std::string token = Must(api.GetMetadata(ref)).position().token();
@@ -283,7 +300,7 @@ void CheckStatesAndPositions(World& world) {
 
 TEST_CASE("Every error of the API is made by a real call, with its code, its advice and its details", "[errors]") {
   Met().clear();
-  World world;
+  World world({}, {.sync_always = true});
   CheckRequests(world.api());
   CheckVersions(world.api());
   CheckForeignMessages(world);
@@ -291,6 +308,7 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   CheckTypes(world);
   CheckStorage(world);
   CheckStatesAndPositions(world);
+  CheckHistoryRemoved(world);
   CheckOverload(world);
   CheckShutdown(world);
   CheckNatsTrouble(world);

@@ -32,7 +32,7 @@ class World {
     api_ = std::make_unique<Api>(daemon_->address());
   }
 
-  testing::NatsServer& nats() { return *nats_; }
+  testing::NatsServer& nats() const { return *nats_; }
   jetstream::Live& live() { return live_; }
   testing::Daemon& daemon() { return *daemon_; }
   Api& api() { return *api_; }

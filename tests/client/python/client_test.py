@@ -232,6 +232,7 @@ class ErrorTest(ClientTestCase):
             (code.FAILED_PRECONDITION, "FOREIGN_MESSAGE", persistd.FailedPrecondition),
             (code.FAILED_PRECONDITION, "TYPE_NOT_DECLARED", persistd.FailedPrecondition),
             (code.FAILED_PRECONDITION, "STORAGE_UNSUITABLE", persistd.FailedPrecondition),
+            (code.FAILED_PRECONDITION, "HISTORY_REMOVED", persistd.FailedPrecondition),
             (code.DATA_LOSS, "CORRUPT_DATA", persistd.DataLoss),
             (code.INTERNAL, "INTERNAL", persistd.PersistdError),
         ):

@@ -14,6 +14,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr char kTruncated[] =
+    "repository.aggregates=[{context: a, aggregate: b, snapshots: {every_events: 1}, retention: "
+    "truncate_before_snapshot}]";
+
 TEST_CASE("Without sources the configuration is the default one", "[config]") {
   REQUIRE(LoadConfig({}).value() == Config{});
   REQUIRE(Loaded({}) == Config{});
@@ -101,6 +105,22 @@ TEST_CASE("Snapshot policies and buckets are read, shown, and refused where they
     CHECK(absl::StrContains(refusal, problem));
   }
   CHECK(absl::StrContains(Refusal({.overrides = {"repository.kv.cim-blocks.storage=memory"}}), "one of file"));
+  for (const auto& [sets, problem] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"repository.aggregates=[{context: a, aggregate: b, retention: all}]"},
+            "retention: \"all\" is none of these words; allowed: one of none, truncate_before_snapshot"},
+           {{"repository.aggregates=[{context: a, aggregate: b, retention: truncate_before_snapshot}]"},
+            "repository.aggregates[0].retention: events can be removed only where snapshots stand for them"},
+           {{kTruncated, "repository.event_streams=single"}, "needs a stream that the type shares with no other"},
+           {{kTruncated, "repository.kv.cim-snapshots.ttl=1h"}, "stand for events that were removed"},
+           {{kTruncated, "repository.kv.cim-blocks.ttl=1h"}, "stand for events that were removed"},
+       }) {
+    const std::string refusal = Refusal({.overrides = sets});
+    INFO(refusal);
+    CHECK(absl::StrContains(refusal, problem));
+  }
+  const Config truncated = Loaded({.overrides = {kTruncated, "repository.truncation_min_age=1h"}});
+  CHECK(truncated.repository.aggregates[0].retention == Retention::kTruncateBeforeSnapshot);
+  CHECK(truncated.repository.truncation_min_age == std::chrono::hours(1));
   CHECK(absl::StrContains(Refusal({.overrides = {"repository.kv.cim-blocks.replicas=3"}}), "one; allowed: 1"));
   const std::string taken = Refusal({.overrides = {"repository.snapshot_bucket=cim-blocks"}});
   INFO(taken);
@@ -236,7 +256,7 @@ c.yaml:13: repository.aggregates[2].replicas: 6 is out of range; allowed: a whol
 c.yaml:14: repository.aggregates[2].compression: "zip" is none of these words; allowed: one of none, s2
 c.yaml:15: repository.aggregates[2].context: given twice; first on line 11
 c.yaml:16: repository.aggregates[3]: not a map; allowed: a map such as {context: sales, aggregate: order}
-c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots)");
+c.yaml:17: repository.aggregates[4].colour: unknown key; allowed here: context, aggregate, replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots, retention)");
   REQUIRE(
       Refusal(
           {.yaml = "repository:\n  aggregates:\n  - {context: a, aggregate: b}\n  - {context: a, aggregate: b}\n"}) ==
@@ -350,7 +370,8 @@ TEST_CASE("Lists have a largest length", "[config]") {
   REQUIRE(
       Refusal({.yaml = aggregates}) ==
       "c.yaml:2: repository.aggregates: 10001 entries; allowed: a list of at most 10000 maps of context, aggregate, "
-      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots");
+      "replicas, compression, storage, placement, max_bytes, fold, fold_file, state_schema_version, snapshots, "
+      "retention");
   std::string tags = "t";
   for (int i = 0; i < 16; ++i) tags += ",t";
   REQUIRE(absl::StartsWith(Refusal({.overrides = {"repository.stream.placement.tags=" + tags}}),

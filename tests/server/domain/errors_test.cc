@@ -79,12 +79,18 @@ std::vector<Case> Cases() {
        true,
        "whether the save of sales/order/A-1 is stored is not known (the connection was lost); repeat it with the same "
        "request_id"},
-      {WriteOutcomeUnknown("writing b/k", "no answer"), StatusCode::kUnavailable, pb::ERROR_REASON_OUTCOME_UNKNOWN, true,
-       "writing b/k: whether it took place is not known (no answer); repeat the call"},
+      {WriteOutcomeUnknown("writing b/k", "no answer"), StatusCode::kUnavailable, pb::ERROR_REASON_OUTCOME_UNKNOWN,
+       true, "writing b/k: whether it took place is not known (no answer); repeat the call"},
       {ShuttingDown(), StatusCode::kUnavailable, pb::ERROR_REASON_SHUTTING_DOWN, true,
        "the daemon is stopping; nothing was stored, retry is safe"},
       {CorruptData("S", 7, "header ce-id is missing"), StatusCode::kDataLoss, pb::ERROR_REASON_CORRUPT_DATA, false,
        "stream S, sequence 7: header ce-id is missing"},
+      {HistoryRemoved(kRef, 5), StatusCode::kFailedPrecondition, pb::ERROR_REASON_HISTORY_REMOVED, false,
+       "the events of aggregate sales/order/A-1 before version 5 were removed after a snapshot (retention: "
+       "truncate_before_snapshot); ask for version 5 or a later one, or load the aggregate as it is now"},
+      {HistoryRemoved(kRef, 5, "do that"), StatusCode::kFailedPrecondition, pb::ERROR_REASON_HISTORY_REMOVED, false,
+       "the events of aggregate sales/order/A-1 before version 5 were removed after a snapshot (retention: "
+       "truncate_before_snapshot); do that"},
       {Internal("a defect"), StatusCode::kInternal, pb::ERROR_REASON_INTERNAL, false, "a defect"},
       {ChecksFailed({{.ref = kRef, .expected = 3, .actual = 5}}), StatusCode::kAborted,
        pb::ERROR_REASON_VERSION_CONFLICT, false,
@@ -140,7 +146,7 @@ TEST_CASE("The details hold what a program needs", "[domain]") {
   for (const absl::Status& status :
        {RequestIdReused(kRef, "r", "d"), AggregateNotFound(kRef), VersionNotFound(kRef, 2, 1),
         NothingRecordedBy(kRef, "t", 1), VersionConflict(kRef, 1, 2), ForeignMessage(kRef, "S", 1),
-        TypeNotDeclared(kRef), OutcomeUnknown(kRef, "w")}) {
+        HistoryRemoved(kRef, 2), TypeNotDeclared(kRef), OutcomeUnknown(kRef, "w")}) {
     const pb::AggregateRef ref = DetailOf(status).ref();
     CHECK(AggregateRef{ref.context(), ref.aggregate(), ref.entity_id()} == kRef);
   }
@@ -150,6 +156,7 @@ TEST_CASE("The details hold what a program needs", "[domain]") {
   CHECK(conflict.actual_version() == 5);
   CHECK(DetailOf(VersionConflict(kRef, 0, 5)).version_conflict().has_expected_version());
   CHECK_FALSE(DetailOf(VersionConflict(kRef, std::nullopt, 0)).version_conflict().has_expected_version());
+  CHECK(DetailOf(HistoryRemoved(kRef, 9)).history_removed().first_version() == 9);
   CHECK(DetailOf(VersionNotFound(kRef, 9, 4)).version_conflict().expected_version() == 9);
   CHECK(DetailOf(VersionNotFound(kRef, 9, 4)).version_conflict().actual_version() == 4);
   CHECK_FALSE(DetailOf(NothingRecordedBy(kRef, "t", 4)).version_conflict().has_expected_version());

@@ -111,6 +111,20 @@ TEST_CASE("A torn save never comes out, whatever follows it", "[index]") {
   CHECK(Assemble({torn, second, foreign, Event(4, "b", 1, "d", "1/1")}) == Saves{{4}});
 }
 
+TEST_CASE("A commit of several aggregates comes out without the events that were removed of it", "[index]") {
+  const jetstream::Message first = Grouped(Event(11, "a", 1, "c", "1/1"), "1/5");
+  const jetstream::Message third = Grouped(Event(13, "b", 2, "c", "2/2"), "3/5");
+  const jetstream::Message fourth = Grouped(Event(14, "d", 1, "c", "1/1"), "4/5");
+  const jetstream::Message last = Grouped(Event(15, "e", 1, "c", "1/1"), "5/5");
+  CHECK(Assemble({first, third, fourth, last}) == Saves{{11, 13, 14, 15}});
+  CHECK(Assemble({first, last}) == Saves{{11, 15}});
+  CHECK(Assemble({third, last}) == Saves{{13, 15}});
+  CHECK(Assemble({first, third, fourth}) == Saves{});
+  // Their places must agree with where they are: a repeat of a torn commit is another one.
+  const jetstream::Message again = Grouped(Event(22, "e", 1, "c", "1/1"), "5/5");
+  CHECK(Assemble({first, third, again}) == Saves{{22}});
+}
+
 TEST_CASE("A commit of several aggregates comes out as a whole or not at all", "[index]") {
   const std::vector<jetstream::Message> group = {Grouped(Event(1, "a", 1, "c", "1/2"), "1/5"),
                                                  Grouped(Event(2, "a", 2, "c", "2/2"), "2/5"), Carrier(3, "c", "3/5"),

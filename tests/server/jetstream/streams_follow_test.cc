@@ -88,6 +88,36 @@ TEST_CASE("A limit below what is stored is refused, removing a limit is not", "[
   CHECK(none.refused.empty());
 }
 
+TEST_CASE("A stream that is to be truncated is made so, or keeps everything", "[streams]") {
+  StreamSpec spec = Spec();
+  spec.purgeable = true;
+  const json made = NewStreamConfig(spec);
+  CHECK(IsPurgeable(made));
+  CHECK(UnsuitableBecause(made, spec).empty());
+  // Also once its type is not to be truncated any more, because it says that it was meant so.
+  CHECK(UnsuitableBecause(made, Spec()).empty());
+  StreamChange change;
+  PlanPurgeable(made, change);
+  CHECK(change.steps.empty());
+  CHECK(change.refused.empty());
+
+  json by_hand = NewStreamConfig(Spec());
+  CHECK_FALSE(IsPurgeable(by_hand));
+  PlanPurgeable(by_hand, change);
+  CHECK(change.steps.empty());
+  CHECK(absl::StrContains(change.refused, "deny_purge"));
+  by_hand.erase("deny_purge");
+  by_hand["metadata"] = {{"mine", "stays"}};
+  CHECK(absl::StrContains(UnsuitableBecause(by_hand, Spec()), "deny_purge must be on"));
+  CHECK(UnsuitableBecause(by_hand, spec).empty());
+  change = {};
+  PlanPurgeable(by_hand, change);
+  REQUIRE(change.steps.size() == 1);
+  by_hand.update(change.steps[0].fields);
+  CHECK(by_hand["metadata"]["mine"] == "stays");
+  CHECK(UnsuitableBecause(by_hand, Spec()).empty());
+}
+
 TEST_CASE("Settings read back from the configuration that they make", "[streams]") {
   const StreamSettings settings{.replicas = 3,
                                 .storage = "memory",

@@ -250,6 +250,27 @@ TEST_CASE("A tail goes on where it is told to, if the message there is the one i
     REQUIRE(world.noted.WaitFor(15));
     world.CheckAll();
   }
+  SECTION("no message at that place any more") {
+    TailPosition removed = position;
+    world.live.Api("STREAM.DELETE.S");
+    nlohmann::json config = EventStreamConfig("S", "s.>");
+    config["deny_purge"] = false;
+    world.live.MakeStream(config);
+    world.published = 0;
+    world.Publish(15);
+    CHECK_FALSE(world.live.Api("STREAM.PURGE.S", R"({"filter":"s.9"})").error.has_value());
+    world.Follow();
+    REQUIRE(PollUntil([&] { return world.noted.resets() == 2; }, kPatience));
+    REQUIRE(world.noted.WaitFor(14));
+    world.tail->Stop();
+    // The stream as it is now, from a place whose message is gone.
+    removed.incarnation = world.noted.incarnation();
+    world.noted.StartAt(removed);
+    world.Follow();
+    REQUIRE(PollUntil([&] { return world.noted.resets() == 3; }, kPatience));
+    REQUIRE(world.noted.WaitFor(14));
+    CHECK(world.noted.messages().front().subject == "s.0");
+  }
   SECTION("a place that the stream has not reached") {
     TailPosition beyond = position;
     beyond.sequence = 1000;

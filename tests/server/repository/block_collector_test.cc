@@ -164,6 +164,12 @@ struct Bench {
   SnapshotStore snapshots;
 };
 
+// Takes a snapshot out of the list, and removes its record.
+void Drop(SnapshotStore& store, uint64_t version) {
+  SnapshotStore::Listed list = Must(base::BlockOn(store.List(Order("snap"), Bench::In20s())));
+  Must(base::BlockOn(store.Replace(Order("snap"), std::move(list), {version}, Bench::In20s())));
+}
+
 TEST_CASE("Blocks that nothing lists are collected without a trace, all others stay", "[collector]") {
   Bench bench;
   const std::string replaced = Content(1), current = Content(2), kept = Content(3), orphans = Content(4);
@@ -200,7 +206,7 @@ TEST_CASE("A block goes when the last of those that list it does", "[collector]"
   bench.SaveState("2", 1, "small");
   CHECK(Must(bench.Collect()).collected == 0);
   CHECK((bench.SnapshotAt(3) == shared));
-  Must(base::BlockOn(bench.snapshots.Remove(Order("snap"), 3, Bench::In20s())));
+  Drop(bench.snapshots, 3);
   CHECK(Must(bench.Collect()).collected == 3);
   CHECK(bench.Messages("KV_cim-blocks") == 0);
 }
@@ -340,14 +346,14 @@ TEST_CASE("Chunks of snapshots in a bucket of another name stay", "[collector]")
   Must(base::BlockOn(store.Add(bench.Record(1, shared), 0, Bench::In20s())));
   Must(base::BlockOn(store.Add(bench.Record(2, own), 0, Bench::In20s())));
   CHECK(*bench.Stored(*KeysOf(shared).begin()).headers.Find(kChunkHeader) == "cim-snapshots,others");
-  Must(base::BlockOn(bench.snapshots.Remove(Order("snap"), 1, Bench::In20s())));
+  Drop(bench.snapshots, 1);
   CHECK(Must(bench.Collect()).collected == 0);
   for (const uint64_t version : {1, 2}) {
     const auto found = Must(base::BlockOn(store.Latest(Order("snap"), version, Bench::In20s())));
     REQUIRE(found.has_value());
     CHECK((found->payload.data == (version == 1 ? shared : own)));
   }
-  Must(base::BlockOn(store.Remove(Order("snap"), 1, Bench::In20s())));
+  Drop(store, 1);
   CHECK(Must(bench.Collect()).collected == 3);
 }
 
@@ -463,7 +469,7 @@ TEST_CASE("Snapshots that come and go while blocks are collected stay whole", "[
     const auto seed = static_cast<uint32_t>(version % 4);
     bench.AddSnapshot(++version, Content(seed));
     if ((bench.SnapshotAt(version) != Content(seed))) ++broken;
-    if (version > 2) Must(base::BlockOn(bench.snapshots.Remove(Order("snap"), version - 2, Bench::In20s())));
+    if (version > 2) Drop(bench.snapshots, version - 2);
     std::this_thread::sleep_for(100ms * (version % 7));
     if (version > 1 && (bench.SnapshotAt(version - 1) != Content(static_cast<uint32_t>((version - 2) % 4)))) ++broken;
     if ((bench.SnapshotAt(version) != Content(seed))) ++broken;

@@ -8,6 +8,7 @@
 
 #include "server/repository/blocks.h"
 #include "server/repository/snapshot_store.h"
+#include "server/repository/truncator.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
@@ -34,8 +35,9 @@ struct Bench {
         store(&snapshot_bucket, &blocks, &there.writes(), &there.executor(), &base::Clock::System()),
         storage(StorageOptions(), {.writes = &daemon.writes(), .reads = &daemon.writes()}, &daemon.executor(),
                 &base::Clock::System()),
+        truncator(Truncator::Options(), &storage, nullptr, &store, &daemon.executor(), &base::Clock::System()),
         // History and loader are for snapshots of states that did not come with the save.
-        snapshotter(std::move(options), &storage, nullptr, nullptr, &store, &daemon.executor(),
+        snapshotter(std::move(options), &storage, nullptr, nullptr, &store, &truncator, &daemon.executor(),
                     &base::Clock::System()) {}
 
   // A save as the repository does it, which asks for a snapshot.
@@ -66,6 +68,7 @@ struct Bench {
   Blocks blocks;
   SnapshotStore store;
   Storage storage;
+  Truncator truncator;
   Snapshotter snapshotter;
 };
 
