@@ -277,13 +277,14 @@ class Run {
     const Aggregate& now = model_[id];
     // After a server was killed it may take a while until a stream has a leader.
     absl::StatusOr<LoadResult> loaded = absl::UnavailableError("not asked yet");
-    PollUntil(
+    const bool answered = PollUntil(
         [&] {
           loaded = daemon.Load(Order(id));
           return !absl::IsUnavailable(loaded.status());
         },
         60s);
     INFO(id << ": " << loaded.status());
+    REQUIRE(answered);
     if (now.version() == 0 || now.deleted) {
       REQUIRE(HasReason(loaded.status(), pb::ERROR_REASON_AGGREGATE_NOT_FOUND));
       REQUIRE(domain::GetErrorDetail(loaded.status())->deleted() == now.deleted);
