@@ -70,10 +70,6 @@ PublishOutcome InterpretError(const ApiError& error, const std::string& stream) 
   }
 }
 
-}  // namespace
-
-namespace {
-
 // What the server says of messages that it has stored. nullopt: it says something else. Each save has one to read, so
 // no tree is built of it.
 struct Stored {

@@ -223,24 +223,21 @@ base::Task<absl::StatusOr<std::optional<Truncation>>> History::TruncationOf(doma
   std::optional<Truncation> none;
   if (truncations_ == nullptr) co_return none;
   CO_ASSIGN_OR_RETURN(std::optional<Truncation> truncation, co_await truncations_->TruncationOf(ref, deadline));
-  if (!truncation.has_value()) co_return none;
-  // The snapshot that stands for what was removed must be of this history: then its event is in the stream.
-  CO_ASSIGN_OR_RETURN(std::optional<Message> event,
-                      co_await storage_->reader().Get(stream->name, truncation->base_sequence, ReadFrom::kLeader,
-                                                      ReadDeadline(deadline)));
-  if (event.has_value()) {
-    const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, truncation->base, *std::move(event));
-    if (decoded.ok() && decoded->event.commit_id == truncation->commit_id) co_return std::move(truncation);
-    co_return none;
+  // The snapshot that stands for what was removed must be of this history: then its event is in the stream. A later
+  // truncation may have removed that event, too, since the list was read: then the list is another one now.
+  uint64_t looked_at = 0;
+  while (truncation.has_value() && truncation->base_sequence > looked_at) {
+    looked_at = truncation->base_sequence;
+    CO_ASSIGN_OR_RETURN(
+        std::optional<Message> event,
+        co_await storage_->reader().Get(stream->name, looked_at, ReadFrom::kLeader, ReadDeadline(deadline)));
+    if (event.has_value()) {
+      const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, truncation->base, *std::move(event));
+      co_return decoded.ok() && decoded->event.commit_id == truncation->commit_id ? truncation : none;
+    }
+    CO_ASSIGN_OR_RETURN(truncation, co_await truncations_->TruncationOf(ref, deadline));
   }
-  // A later truncation may have removed that event, too, since the list was read.
-  CO_ASSIGN_OR_RETURN(const std::optional<Truncation> now, co_await truncations_->TruncationOf(ref, deadline));
-  if (!now.has_value() || now->base_sequence <= truncation->base_sequence) co_return none;
-  CO_ASSIGN_OR_RETURN(event, co_await storage_->reader().Get(stream->name, now->base_sequence, ReadFrom::kLeader,
-                                                             ReadDeadline(deadline)));
-  if (!event.has_value()) co_return none;
-  const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, now->base, *std::move(event));
-  co_return decoded.ok() && decoded->event.commit_id == now->commit_id ? now : none;
+  co_return none;
 }
 
 base::Task<absl::Status> History::WhyMissing(domain::AggregateRef ref, StreamPtr stream, uint64_t version,

@@ -124,13 +124,13 @@ base::Task<absl::StatusOr<std::vector<Commit>>> Saver::Run(Attempt& attempt) {
     }
   }
   absl::StatusOr<std::vector<Commit>> commits = co_await SaveLocked(attempt);
-  if (PromisesNotStored(commits.status())) {
+  // Stored for certain, only what it returned cannot be told any more: a repeat would change nothing.
+  const bool told = attempt.stored && IsRemoved(commits.status());
+  if (!told && PromisesNotStored(commits.status())) {
     const bool torn = std::any_of(attempt.parts.begin(), attempt.parts.end(), [&attempt](const Part& part) {
       return part.known.head.torn_commit_id == attempt.commit_id;
     });
-    if (attempt.stored && IsRemoved(commits.status())) {
-      // It is stored for certain, only what it returned cannot be told any more: a repeat would change nothing.
-    } else if (attempt.stored) {
+    if (attempt.stored) {
       commits = OutcomeUnknown(attempt, absl::StrCat("it was seen, then: ", commits.status().message()));
     } else if (torn) {
       commits = OutcomeUnknown(attempt, absl::StrCat("a part of it is stored, and the NATS server may complete it when "

@@ -68,6 +68,9 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   base::Task<absl::Status> Replace(domain::AggregateRef ref, Listed list, std::vector<uint64_t> dropped,
                                    base::SteadyTime deadline);
 
+  // Waits before the list is read again, after others were faster. OVERLOADED when there is no time left.
+  base::Task<absl::Status> Pause(Backoff& backoff, base::SteadyTime deadline);
+
   // A listed snapshot as the leader has it, with its content, verified against its CID.
   struct Stored {
     domain::StateRecord state;
@@ -100,8 +103,6 @@ class SnapshotStore final : public SnapshotReader, public TruncationReader {
   // False: it stays as it is.
   base::Task<absl::StatusOr<bool>> Adopt(jetstream::KvEntry record, domain::StateRecord& state,
                                          base::SteadyTime deadline);
-  // After others were faster. OVERLOADED when there is no time left.
-  base::Task<absl::Status> Pause(Backoff& backoff, base::SteadyTime deadline);
   // Takes versions out of the manifest and remembers their records.
   base::Task<absl::StatusOr<Records>> Drop(const domain::AggregateRef& ref, SnapshotManifest& manifest,
                                            std::vector<uint64_t> versions, base::SteadyTime deadline);

@@ -19,11 +19,11 @@ struct Truncation {
   uint64_t base = 0;           // The version whose snapshot stands for the events up to it.
   std::string commit_id;       // Of the save that made that version.
   uint64_t base_sequence = 0;  // Of the event of that version.
-  // The first event that stays, the first one of a save. Those before it are removed once this is known to be on disk.
+  // The first event that stays, the first one of a save. Those before it are removed when this is stored.
   uint64_t first_kept = 0;
   uint64_t first_sequence = 0;
   uint64_t removed_before = 1;  // Those before this version were removed earlier; 1: none.
-  base::WallTime marked;
+  base::WallTime marked;  // When this was announced. Decides nothing.
 
   bool operator==(const Truncation&) const = default;
 };

@@ -346,11 +346,7 @@ base::Task<absl::Status> Truncator::Drop(domain::AggregateRef ref, uint64_t vers
     std::vector<uint64_t> dropped = {version};
     const absl::Status replaced = co_await store_->Replace(ref, std::move(list), std::move(dropped), deadline);
     if (!absl::IsAborted(replaced)) co_return replaced;
-    const base::SteadyTime next = backoff.Next();
-    if (next >= deadline) {
-      co_return domain::Overloaded("other snapshots of this aggregate took all of this call's time");
-    }
-    co_await executor_->Sleep(next);
+    CO_RETURN_IF_ERROR(co_await store_->Pause(backoff, deadline));
   }
 }
 
