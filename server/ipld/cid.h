@@ -15,6 +15,7 @@
 namespace persistd::ipld {
 
 inline constexpr uint64_t kRawCodec = 0x55;
+inline constexpr uint64_t kDagCborCodec = 0x71;
 
 struct Cid {
   uint64_t codec = kRawCodec;
@@ -25,10 +26,17 @@ struct Cid {
   // The inverse: nullopt for every text that ToString does not make.
   static std::optional<Cid> Parse(absl::string_view text);
 
+  // As in links and CAR files.
+  std::string ToBytes() const;
+  // The inverse: nullopt for every bytes that ToBytes does not make.
+  static std::optional<Cid> FromBytes(absl::string_view bytes);
+
   bool operator==(const Cid&) const = default;
 };
 
 // Of `bytes` as they are, codec raw.
 Cid RawCid(absl::string_view bytes);
+// Of a block in canonical DAG-CBOR.
+Cid DagCborCid(absl::string_view block);
 
 }  // namespace persistd::ipld

@@ -151,7 +151,7 @@ void AddBaselines(Registry& registry) {
                        return RunClosedLoop(batches, options);
                      }});
   // What the server itself can do: nothing that gathers saves in batches, or reads ranges, can be faster.
-  for (const int events : {64, 192}) {
+  for (const int events : {32, 64, 96, 128, 192, 256}) {
     registry.Add(Probe{.name = absl::StrCat("raw.batch", events, ".1"),
                        .what = absl::StrCat("nats.c, atomic batches of ", events, " messages, one after the other"),
                        .run = [events](World& world, const RunOptions& run) {
