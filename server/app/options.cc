@@ -87,6 +87,7 @@ jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats) {
 repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) {
   const config::Repository& from = config.repository;
   repository::RepositoryOptions options;
+  options.enable_ipld = from.enable_ipld;
   options.head_cache_bytes = from.head_cache_bytes;
   options.state_cache_entries = from.cache_size;
   options.state_cache_bytes = from.cache_bytes;

@@ -199,11 +199,13 @@ absl::Status ShuttingDown() {
               Detail(pb::ERROR_REASON_SHUTTING_DOWN, /*retryable=*/true));
 }
 
-absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what) {
+absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what, const CidPair& cids) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_CORRUPT_DATA);
   detail.mutable_data_loss()->set_stream(std::string(stream));
   detail.mutable_data_loss()->set_sequence(sequence);
   detail.mutable_data_loss()->set_description(std::string(what));
+  detail.mutable_data_loss()->set_expected_cid(cids.expected);
+  detail.mutable_data_loss()->set_actual_cid(cids.actual);
   return Make(absl::StatusCode::kDataLoss, absl::StrCat("stream ", stream, ", sequence ", sequence, ": ", what),
               detail);
 }

@@ -64,7 +64,12 @@ absl::Status OutcomeUnknown(const AggregateRef& ref, absl::string_view why, bool
 // Of a write that is no save; what: which, why: no answer came.
 absl::Status WriteOutcomeUnknown(absl::string_view what, absl::string_view why);
 absl::Status ShuttingDown();
-absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what);
+// cids: of what does not match its CID, the recorded one and that of what is there.
+struct CidPair {
+  std::string expected;
+  std::string actual;
+};
+absl::Status CorruptData(absl::string_view stream, uint64_t sequence, absl::string_view what, const CidPair& cids = {});
 absl::Status Internal(absl::string_view what);
 // Events before first_version were removed after a snapshot. advice: what the caller can do; empty: ask for later ones.
 absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first_version, absl::string_view advice = "");

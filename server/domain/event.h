@@ -55,6 +55,14 @@ struct NewEvent {
   base::WallTime time;
 };
 
+// What the last event of a save carries beside itself: the aggregate's tags and custom metadata as they now are.
+struct AggregateLabels {
+  std::vector<std::string> tags;
+  CustomMetadata metadata;
+
+  bool operator==(const AggregateLabels&) const = default;
+};
+
 // An event as stored. `ref`, `type` and `schema_version` come from its subject.
 struct RecordedEvent {
   AggregateRef ref;
@@ -72,7 +80,10 @@ struct RecordedEvent {
   // Of its message within a commit of several aggregates, from 1, and how many messages that has; 0: it is of one.
   uint32_t group_place = 0;
   uint32_t group_size = 0;
+  // Content identifiers (server/ipld/event_block.h): of the event, of its payload, and of the aggregate's event before it.
+  // All empty where none were made; the second one without payload, the third one where the event before has none.
   std::string cid;
+  std::string payload_cid;
   std::string prev_cid;
   uint64_t sequence = 0;  // In the stream; 0 before it is stored.
 

@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kEventHeaders = 24;  // With the two of its check. Some more are rare.
+constexpr size_t kEventHeaders = 26;  // With the two of its check. Some more are rare.
 constexpr absl::string_view kMarker = "ce-persistd";
 constexpr absl::string_view kStateType = "state";
 constexpr absl::string_view kSnapshotType = "snapshot";
@@ -268,7 +268,7 @@ std::optional<std::string> PercentDecode(absl::string_view text) {
 }
 
 OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
-                            const AggregateLabels* labels) {
+                            const domain::AggregateLabels* labels) {
   OutgoingMessage message;
   message.subject = domain::EventSubject(event.ref, event.type, event.schema_version);
   Headers& headers = message.headers;
@@ -291,6 +291,7 @@ OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePoint
   AddText(headers, "ce-traceparent", event.metadata.traceparent);
   AddText(headers, "ce-custommetadata", MetadataJson(event.metadata.custom));
   AddText(headers, "ce-cid", event.cid);
+  AddText(headers, "ce-datacid", event.payload_cid);
   AddText(headers, "ce-prevcid", event.prev_cid);
   if (std::string back = EncodeBackPointers(pointers, batch_index); !back.empty()) {
     headers.Add("ce-backpointers", std::move(back));
@@ -351,6 +352,7 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   event.metadata.traceparent = reader.Text("ce-traceparent", false);
   event.metadata.custom = reader.Map("ce-custommetadata");
   event.cid = reader.Text("ce-cid", false);
+  event.payload_cid = reader.Text("ce-datacid", false);
   event.prev_cid = reader.Text("ce-prevcid", false);
   decoded.labels.tags = reader.List("ce-tags");
   decoded.labels.metadata = reader.Map("ce-aggregatemetadata");

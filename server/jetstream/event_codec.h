@@ -16,18 +16,10 @@ namespace persistd::jetstream {
 // The version of the format, in header ce-persistd. A message without this header is not ours.
 inline constexpr absl::string_view kFormatVersion = "1";
 
-// What the last event of a save carries beside itself: the aggregate's tags and custom metadata as they now are.
-struct AggregateLabels {
-  std::vector<std::string> tags;
-  domain::CustomMetadata metadata;
-
-  bool operator==(const AggregateLabels&) const = default;
-};
-
 // Texts must be UTF-8, the content type printable ASCII without spaces at its ends. batch_index: of this message in its
 // publish. labels: nullptr except for the last event of a save.
 OutgoingMessage EncodeEvent(const domain::RecordedEvent& event, const PlacePointers& pointers, uint64_t batch_index,
-                            const AggregateLabels* labels);
+                            const domain::AggregateLabels* labels);
 
 // The message that carries the check of an aggregate which a commit of several does not write. Not an event: readers
 // skip it. It belongs to the commit of `event`, whose group_place and group_size are its own.
@@ -36,7 +28,7 @@ OutgoingMessage EncodeCheckCarrier(const domain::AggregateRef& checked, const do
 struct DecodedEvent {
   domain::RecordedEvent event;
   Pointers pointers;
-  AggregateLabels labels;  // Empty except for the last event of a save.
+  domain::AggregateLabels labels;  // Empty except for the last event of a save.
 };
 
 // True when the message was written by persistd.

@@ -147,7 +147,7 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> CommitSearch::Anywhere(domai
 }
 
 absl::Status CheckSameContent(const SaveCommand& command, absl::string_view request_id,
-                              const std::vector<Event>& stored, const jetstream::AggregateLabels& labels) {
+                              const std::vector<Event>& stored, const domain::AggregateLabels& labels) {
   const auto reused = [&command, request_id](absl::string_view difference) {
     return domain::RequestIdReused(command.ref, request_id, difference);
   };

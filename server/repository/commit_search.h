@@ -64,6 +64,6 @@ class CommitSearch {
 // OK when the stored events, and the labels stored with them, are those that `command` asks to save; otherwise
 // REQUEST_ID_REUSED.
 absl::Status CheckSameContent(const SaveCommand& command, absl::string_view request_id,
-                              const std::vector<Event>& stored, const jetstream::AggregateLabels& labels);
+                              const std::vector<Event>& stored, const domain::AggregateLabels& labels);
 
 }  // namespace persistd::repository

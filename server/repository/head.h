@@ -23,7 +23,7 @@ struct Head {
   std::string commit_id;
   base::WallTime recorded_time;
   std::string cid;
-  jetstream::AggregateLabels labels;
+  domain::AggregateLabels labels;
   bool deleted = false;  // That event is a tombstone.
 
   // The id of the torn save that the aggregate ends with; empty: it ends with a complete one. nats-server completes a

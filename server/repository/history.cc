@@ -13,6 +13,7 @@
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/ipld/event_block.h"
 #include "server/repository/event_reads.h"
 
 namespace persistd::repository {
@@ -53,6 +54,18 @@ jetstream::SkipPointer StepTowards(const EventNode& node, uint64_t version) {
   return best;
 }
 
+// CORRUPT_DATA when an event is not what its CIDs say.
+absl::Status CheckContent(const jetstream::Stream& stream, const DecodedEvent& decoded) {
+  const std::optional<ipld::Mismatch> mismatch = ipld::CheckCids(decoded.event, decoded.labels);
+  if (!mismatch.has_value()) return absl::OkStatus();
+  const bool payload = mismatch->part == ipld::Mismatch::Part::kPayload;
+  return domain::CorruptData(
+      stream.name, decoded.event.sequence,
+      absl::StrCat(payload ? "the payload" : "the headers", " of version ", decoded.event.version, " of ",
+                   domain::EncodeEntity(decoded.event.ref.entity_id), " do", payload ? "es" : "", " not match the CID"),
+      {.expected = mismatch->expected, .actual = mismatch->actual});
+}
+
 // The event that must be in a message.
 absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetstream::Stream& stream, uint64_t version,
                                     Message message) {
@@ -65,6 +78,7 @@ absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetst
         absl::StrCat("holds version ", decoded->event.version,
                      " of another history than the one that points to it for version ", version));
   }
+  RETURN_IF_ERROR(CheckContent(stream, *decoded));
   return decoded;
 }
 
@@ -124,6 +138,7 @@ base::Task<absl::StatusOr<Head>> History::HeadFrom(domain::AggregateRef ref, Str
   }
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
   if (!decoded.ok()) co_return domain::CorruptData(stream->name, last_sequence, decoded.status().message());
+  CO_RETURN_IF_ERROR(CheckContent(*stream, *decoded));
   bool complete_save = decoded->event.ends_commit();
   if (complete_save && decoded->event.group_place < decoded->event.group_size) {
     CO_ASSIGN_OR_RETURN(complete_save, co_await GroupIsComplete(stream, decoded->event, deadline));

@@ -1,8 +1,11 @@
 #include "server/repository/packed_head.h"
 
+#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "absl/strings/string_view.h"
+#include "server/ipld/cid.h"
 
 namespace persistd::repository {
 namespace {
@@ -14,6 +17,7 @@ constexpr size_t kAllocationBytes = 16;  // About, of what an allocation takes b
 constexpr uint64_t kDeleted = 1;
 constexpr uint64_t kForeignTail = 2;
 constexpr uint64_t kUuid = 4;  // The commit id is one, and takes 16 bytes.
+constexpr uint64_t kCid = 8;   // The CID is that of an event, and takes 32 bytes.
 
 // Seven bits a byte, the lowest first; the top bit says that more follow.
 void Put(std::string& out, uint64_t value) {
@@ -96,14 +100,17 @@ std::string UnpackUuid(absl::string_view bytes) {
 
 PackedHead::PackedHead(const Head& head)
     : stream_(head.stream),
-      labels_(head.labels == jetstream::AggregateLabels()
+      labels_(head.labels == domain::AggregateLabels()
                   ? nullptr
-                  : std::make_shared<const jetstream::AggregateLabels>(head.labels)),
+                  : std::make_shared<const domain::AggregateLabels>(head.labels)),
       last_sequence_(head.last_sequence) {
   std::string uuid;
   const bool packed = PackUuid(head.commit_id, uuid);
+  const std::optional<ipld::Cid> cid = ipld::Cid::Parse(head.cid);
+  const bool packed_cid = cid.has_value() && cid->codec == ipld::kDagCborCodec;
   std::string out;
-  Put(out, (head.deleted ? kDeleted : 0) | (head.foreign_tail ? kForeignTail : 0) | (packed ? kUuid : 0));
+  Put(out, (head.deleted ? kDeleted : 0) | (head.foreign_tail ? kForeignTail : 0) | (packed ? kUuid : 0) |
+               (packed_cid ? kCid : 0));
   Put(out, head.version);
   Put(out, head.sequence);
   Put(out, static_cast<uint64_t>(head.recorded_time.time_since_epoch().count()));
@@ -112,7 +119,11 @@ PackedHead::PackedHead(const Head& head)
   } else {
     Put(out, head.commit_id);
   }
-  Put(out, head.cid);
+  if (packed_cid) {
+    out.append(reinterpret_cast<const char*>(cid->digest.data()), cid->digest.size());
+  } else {
+    Put(out, head.cid);
+  }
   Put(out, head.torn_commit_id);
   // Each as its distance from the one before, which is small; unsigned numbers wrap, so any would do.
   uint64_t before = head.sequence;
@@ -142,7 +153,14 @@ Head PackedHead::Unpack() const {
   head.sequence = in.Number();
   head.recorded_time = base::WallTime(base::WallTime::duration(static_cast<int64_t>(in.Number())));
   head.commit_id = (flags & kUuid) != 0 ? UnpackUuid(in.Bytes(kUuidBytes)) : in.Text();
-  head.cid = in.Text();
+  if ((flags & kCid) != 0) {
+    ipld::Cid cid{.codec = ipld::kDagCborCodec};
+    const absl::string_view digest = in.Bytes(cid.digest.size());
+    std::copy(digest.begin(), digest.end(), reinterpret_cast<char*>(cid.digest.data()));
+    head.cid = cid.ToString();
+  } else {
+    head.cid = in.Text();
+  }
   head.torn_commit_id = in.Text();
   uint64_t before = head.sequence;
   head.pointers.back.resize(in.Number());

@@ -24,7 +24,7 @@ class PackedHead {
 
  private:
   jetstream::StreamPtr stream_;
-  std::shared_ptr<const jetstream::AggregateLabels> labels_;  // nullptr: none.
+  std::shared_ptr<const domain::AggregateLabels> labels_;  // nullptr: none.
   uint64_t last_sequence_;
   std::string rest_;  // Everything else.
 };

@@ -171,6 +171,7 @@ using EventSink = std::function<base::Task<bool>(Event event)>;
 
 struct RepositoryOptions {
   StorageOptions storage;
+  bool enable_ipld = true;  // Events and states get CIDs.
   size_t head_cache_bytes = 64u << 20;
   size_t state_cache_entries = 1000;
   size_t state_cache_bytes = 64u << 20;

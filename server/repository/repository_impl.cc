@@ -9,6 +9,7 @@
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
+#include "server/ipld/cid.h"
 #include "server/domain/subject.h"
 #include "server/repository/blocks.h"
 #include "server/repository/history.h"
@@ -29,7 +30,8 @@ class RepositoryImpl final : public Repository {
  public:
   RepositoryImpl(const RepositoryOptions& options, Connections connections, base::Executor* executor,
                  const base::Clock* clock)
-      : storage_(options.storage, connections, executor, clock),
+      : enable_ipld_(options.enable_ipld),
+        storage_(options.storage, connections, executor, clock),
         types_(&storage_, connections, executor),
         history_(&storage_, &snapshots_),
         block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
@@ -37,8 +39,8 @@ class RepositoryImpl final : public Repository {
         snapshot_bucket_(options.snapshot_bucket, connections.writes, connections.reads, executor),
         snapshots_(&snapshot_bucket_, &blocks_, connections.writes, executor, clock),
         states_(options.head_cache_bytes / 2, &storage_, &history_, &blocks_, executor),
-        saver_({.head_cache_bytes = options.head_cache_bytes, .hints = options.hints}, &storage_, &history_, executor,
-               clock),
+        saver_({.head_cache_bytes = options.head_cache_bytes, .hints = options.hints, .chain = options.enable_ipld},
+               &storage_, &history_, executor, clock),
         loader_({.state_cache_entries = options.state_cache_entries,
                  .state_cache_bytes = options.state_cache_bytes,
                  .cache_ttl = options.cache_ttl,
@@ -104,6 +106,7 @@ class RepositoryImpl final : public Repository {
                                                     base::SteadyTime deadline);
   void Snapshot(const domain::AggregateRef& ref, const Commit& commit, const NewState* state, AfterSave after);
 
+  const bool enable_ipld_;
   Storage storage_;
   Types types_;
   class History history_;
@@ -207,12 +210,17 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::FinishSave(domain::Aggreg
     state.version = commit.head.version;
     state.schema_version = new_state->schema_version;
     state.payload = std::move(new_state->payload);
+    if (enable_ipld_) state.cid = ipld::RawCid(state.payload.data).ToString();
     state.commit_id = commit.commit_id;
     state.recorded_time = commit.head.recorded_time;
     const bool fresh = commit.first_version == 1 && !commit.deduplicated;
     result.info.state_schema_version = state.schema_version;
+    result.info.state_cid = state.cid;
     CO_ASSIGN_OR_RETURN(result.state, co_await states_.Write(std::move(state), fresh, deadline));
-    if (result.state != StateResult::kWritten) result.info.state_schema_version = 0;
+    if (result.state != StateResult::kWritten) {
+      result.info.state_schema_version = 0;
+      result.info.state_cid.clear();
+    }
   }
   co_return result;
 }

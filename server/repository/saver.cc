@@ -9,6 +9,7 @@
 #include "server/base/uuid.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/ipld/event_block.h"
 #include "server/repository/retry.h"
 
 namespace persistd::repository {
@@ -68,7 +69,8 @@ bool IsCopyOf(const domain::RecordedEvent& stored, const std::vector<Event>& sen
 }  // namespace
 
 Saver::Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock)
-    : storage_(storage),
+    : chain_(options.chain),
+      storage_(storage),
       history_(history),
       executor_(executor),
       clock_(clock),
@@ -490,7 +492,12 @@ absl::Status Saver::PrepareSave(const Attempt& attempt, const Part& part, base::
     event.group_place = group_size == 0 ? 0 : static_cast<uint32_t>(prepared.unit->messages.size() + 1);
     event.group_size = static_cast<uint32_t>(group_size);
     if (i > 0) pointers = jetstream::NextPointers(event.version - 1, {.in_batch = true, .number = i - 1}, pointers);
-    OutgoingMessage message = jetstream::EncodeEvent(event, pointers, i, i + 1 == count ? &save.labels : nullptr);
+    const domain::AggregateLabels* labels = i + 1 == count ? &save.labels : nullptr;
+    if (chain_) {
+      event.prev_cid = i == 0 ? head.cid : save.events.back().event.cid;
+      ipld::AddCids(event, labels != nullptr ? *labels : domain::AggregateLabels());
+    }
+    OutgoingMessage message = jetstream::EncodeEvent(event, pointers, i, labels);
     if (const size_t bytes = jetstream::HeaderBytes(message.headers); bytes > kMaxHeaderBytes) {
       return domain::TooLarge(
           {.name = absl::StrCat("events[", i, "].metadata"),
@@ -710,6 +717,7 @@ std::optional<Saver::CachedHead> Saver::HeadFromMessage(const domain::AggregateR
   if (stream == nullptr) return std::nullopt;
   absl::StatusOr<jetstream::DecodedEvent> decoded = jetstream::DecodeEvent(last);
   if (!decoded.ok() || !decoded->event.ends_commit()) return std::nullopt;
+  if (!ipld::HeadersMatch(decoded->event, decoded->labels)) return std::nullopt;
   // Of a commit of several aggregates only the end tells that all of it is there.
   if (decoded->event.group_place < decoded->event.group_size) return std::nullopt;
   const Head head = HeadOf(std::move(stream), *std::move(decoded), last.sequence);

@@ -42,6 +42,7 @@ class Saver {
   struct Options {
     size_t head_cache_bytes = 0;
     CommitHints* hints = nullptr;  // nullptr: there are none.
+    bool chain = true;             // Events get CIDs, each that of the event before it.
   };
 
   Saver(Options options, Storage* storage, History* history, base::Executor* executor, const base::Clock* clock);
@@ -107,7 +108,7 @@ class Saver {
     struct Save {
       size_t first_message = 0;  // Of the unit.
       std::vector<Event> events;
-      jetstream::AggregateLabels labels;
+      domain::AggregateLabels labels;
       jetstream::PlacePointers pointers;  // Of the last event.
     };
     std::shared_ptr<CommitUnit> unit;
@@ -152,6 +153,7 @@ class Saver {
   static size_t BytesOf(const domain::AggregateRef& ref, const CachedHead& cached);
   void Remember(const domain::AggregateRef& ref, const Head& head, std::shared_ptr<CommitWindow> window);
 
+  const bool chain_;
   Storage* const storage_;
   History* const history_;
   base::Executor* const executor_;

@@ -8,6 +8,7 @@
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/ipld/cid.h"
 #include "server/jetstream/api.h"
 #include "server/jetstream/event_codec.h"
 #include "server/repository/retry.h"
@@ -22,6 +23,15 @@ namespace {
 
 constexpr size_t kPlaceBytes = 250;  // About what an entry takes, with its key.
 
+// CORRUPT_DATA when the content of a state is not what its CID says.
+absl::Status CheckContent(const jetstream::Stream& stream, const domain::StateRecord& state) {
+  if (state.cid.empty()) return absl::OkStatus();
+  std::string actual = ipld::RawCid(state.payload.data).ToString();
+  if (actual == state.cid) return absl::OkStatus();
+  return domain::CorruptData(stream.name, state.sequence, "the state does not match its CID",
+                             {.expected = state.cid, .actual = std::move(actual)});
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<domain::StateRecord>> StateStore::Decode(const jetstream::Stream& stream,
@@ -34,7 +44,15 @@ absl::StatusOr<std::optional<domain::StateRecord>> StateStore::Decode(const jets
   }
   absl::StatusOr<domain::StateRecord> state = jetstream::DecodeState(*std::move(message));
   if (!state.ok()) return domain::CorruptData(stream.name, sequence, state.status().message());
+  if (!state->chunks.has_value()) RETURN_IF_ERROR(CheckContent(stream, *state));
   return std::optional<domain::StateRecord>(*std::move(state));
+}
+
+base::Task<absl::Status> StateStore::Fill(domain::StateRecord& state, const jetstream::Stream& stream,
+                                          base::SteadyTime deadline) {
+  if (!state.chunks.has_value()) co_return absl::OkStatus();
+  CO_RETURN_IF_ERROR(co_await blocks_->Fill(state, stream.name, deadline));
+  co_return CheckContent(stream, state);
 }
 
 base::Task<absl::StatusOr<StateStore::Existing>> StateStore::ReadExisting(domain::AggregateRef ref, StreamPtr stream,

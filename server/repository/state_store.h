@@ -37,9 +37,7 @@ class StateStore {
 
   // Brings the content of a state that Decode gave, where that is in blocks. CORRUPT_DATA when they do not hold it.
   base::Task<absl::Status> Fill(domain::StateRecord& state, const jetstream::Stream& stream,
-                                base::SteadyTime deadline) {
-    return blocks_->Fill(state, stream.name, deadline);
-  }
+                                base::SteadyTime deadline);
 
   // What an answer from the state stream holds, without content that is in blocks. A message that is not ours is no
   // state: it is counted, and the next state replaces it.

@@ -154,6 +154,7 @@ void ToProto(repository::Event stored, pb::PayloadView view, pb::RecordedEvent& 
   message.set_commit_id(std::move(event.commit_id));
   message.set_cid(std::move(event.cid));
   message.set_prev_cid(std::move(event.prev_cid));
+  message.set_payload_cid(std::move(event.payload_cid));
   message.set_subject(domain::EventSubject(event.ref, event.type, event.schema_version));
   message.set_type(std::move(event.type));
   Fill(stored.position, *message.mutable_position());

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/clock.h"
 #include "server/base/uuid.h"
+#include "server/ipld/cid.h"
+#include "server/ipld/event_block.h"
 #include "server/jetstream/event_codec.h"
 
 namespace persistd::bench {
@@ -49,7 +51,8 @@ jetstream::OutgoingMessage EventMessage(const domain::AggregateRef& ref, uint64_
   event.time = now;
   event.recorded_time = now;
   event.commit_id = std::move(commit_id);
-  const jetstream::AggregateLabels none;
+  const domain::AggregateLabels none;
+  ipld::AddCids(event, none);
   return jetstream::EncodeEvent(event, pointers, 0, &none);
 }
 
@@ -58,6 +61,7 @@ jetstream::OutgoingMessage StateMessage(const domain::AggregateRef& ref, uint64_
   state.ref = ref;
   state.version = version;
   state.payload = {.content_type = kContentType, .data = PayloadText()};
+  state.cid = ipld::RawCid(state.payload.data).ToString();
   state.commit_id = std::move(commit_id);
   state.recorded_time = base::Clock::System().WallNow();
   return jetstream::EncodeState(state);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/domain/subject.h"
+#include "server/ipld/event_block.h"
 #include "tests/server/jetstream/samples.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/properties.h"
@@ -41,6 +43,19 @@ TEST_CASE("Golden messages are read as the events they were made of", "[jetstrea
     CHECK(decoded->pointers == sample.pointers);
     CHECK(decoded->labels == sample.labels);
   }
+}
+
+// What their CIDs must be was computed in JavaScript (tests/interop/event_cid.mjs).
+TEST_CASE("The CIDs of golden messages are those of their content", "[jetstream]") {
+  int chained = 0;
+  for (const EventSample& sample : EventSamples()) {
+    INFO(sample.golden);
+    const std::optional<ipld::Mismatch> mismatch = ipld::CheckCids(sample.event, sample.labels);
+    CHECK_FALSE(mismatch.has_value());
+    if (mismatch.has_value()) CHECK(mismatch->actual == mismatch->expected);
+    if (!sample.event.cid.empty()) ++chained;
+  }
+  CHECK(chained == 3);
 }
 
 TEST_CASE("States are written as the golden messages and read from them", "[jetstream]") {

@@ -58,7 +58,8 @@ EventSample Full() {
   event.recorded_time = At(1'795'341'600'123'456'789);
   event.commit_index = 2;
   event.commit_size = 3;
-  event.cid = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
+  event.cid = "bafyreiescalgh2pxmdsyi6joellvr6jvivhmamygmsa2wukobj7azbpsu4";
+  event.payload_cid = "bafkreibwde53v7ywymlkpjmtsulz66pfzm6yjihkcjzgolrpemjr4tp3ze";
   event.prev_cid = "bafyreib6nm2y5s3kxv3nbxkp2cjrgqnkpnzvmpqkmz7yz4dlhwovyl6jxi";
   event.sequence = 90'002;
   sample.batch_index = 2;
@@ -129,6 +130,27 @@ EventSample Tombstone() {
   return sample;
 }
 
+// The first event of a chain, in a commit of several aggregates.
+EventSample ChainedInGroup() {
+  EventSample sample = Minimal();
+  sample.golden = "event_chained_in_group";
+  sample.event.payload = {.content_type = "application/json", .data = "{}"};
+  sample.event.group_place = 2;
+  sample.event.group_size = 5;
+  sample.event.cid = "bafyreie5jlvgsaccvyxxcdvjkq6wdylxa4lodk736pfjegyulevwbhokse";
+  sample.event.payload_cid = "bafkreicecnx2gvntm6fbcrvnc336qze6st5u7qq7457igegamd3bzkx7ri";
+  return sample;
+}
+
+// The last event of a chain, without payload.
+EventSample ChainedTombstone() {
+  EventSample sample = Tombstone();
+  sample.golden = "event_chained_tombstone";
+  sample.event.cid = "bafyreigca7jibjhv6xggdrgkk37byhemefda4rbuvekrkcpafumyeibjui";
+  sample.event.prev_cid = "bafyreie5jlvgsaccvyxxcdvjkq6wdylxa4lodk736pfjegyulevwbhokse";
+  return sample;
+}
+
 StateSample FullState() {
   StateSample sample;
   sample.golden = "state_full";
@@ -180,7 +202,10 @@ StateSample ChunkedSnapshot() {
 
 }  // namespace
 
-std::vector<EventSample> EventSamples() { return {Minimal(), Full(), Middle(), SkipInsideSave(), Tombstone()}; }
+std::vector<EventSample> EventSamples() {
+  return {Minimal(),   Full(),           Middle(),          SkipInsideSave(),
+          Tombstone(), ChainedInGroup(), ChainedTombstone()};
+}
 std::vector<StateSample> StateSamples() { return {MinimalState(), FullState(), ChunkedState()}; }
 
 std::vector<StateSample> SnapshotSamples() { return {FullSnapshot(), ChunkedSnapshot()}; }

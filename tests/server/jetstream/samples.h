@@ -22,7 +22,7 @@ struct EventSample {
   PlacePointers places;
   uint64_t batch_index = 0;
   bool has_labels = false;
-  AggregateLabels labels;
+  domain::AggregateLabels labels;
   Pointers pointers;
 };
 
@@ -48,7 +48,8 @@ Message Received(const OutgoingMessage& message, uint64_t sequence);
 // All fields, for comparing.
 inline auto Fields(const domain::RecordedEvent& e) {
   return std::tie(e.ref, e.version, e.event_id, e.type, e.schema_version, e.payload, e.metadata, e.time,
-                  e.recorded_time, e.commit_id, e.commit_index, e.commit_size, e.cid, e.prev_cid, e.sequence);
+                  e.recorded_time, e.commit_id, e.commit_index, e.commit_size, e.cid, e.payload_cid, e.prev_cid,
+                  e.sequence);
 }
 inline auto Fields(const domain::StateRecord& s) {
   return std::tie(s.ref, s.version, s.schema_version, s.payload, s.chunks, s.commit_id, s.cid, s.recorded_time,

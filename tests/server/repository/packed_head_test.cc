@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/base/uuid.h"
+#include "server/ipld/cid.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/properties.h"
 
@@ -33,7 +34,9 @@ Head AnyHead() {
                                      return base::NewUuidV7(base::Clock::System().WallNow());
                                    }));
   head.recorded_time = base::WallTime(std::chrono::nanoseconds(*rc::gen::arbitrary<int64_t>()));
-  head.cid = *testing::Utf8Text(60);
+  head.cid = *rc::gen::oneOf(testing::Utf8Text(60), rc::gen::map(testing::AnyBytes(), [](const std::string& block) {
+                               return ipld::DagCborCid(block).ToString();
+                             }));
   head.labels.tags = *rc::gen::arbitrary<std::vector<std::string>>();
   if (*rc::gen::arbitrary<bool>()) head.labels.metadata["key"] = *testing::Utf8Text(20);
   head.deleted = *rc::gen::arbitrary<bool>();

@@ -129,7 +129,7 @@ TEST_CASE("A commit of several aggregates that is torn counts for none of them",
   const auto last = Must(base::BlockOn(
       reader.Last(stream, domain::EventFilter(event.ref), jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
   jetstream::DecodedEvent before = Must(jetstream::DecodeEvent(*last));
-  const jetstream::AggregateLabels labels;
+  const domain::AggregateLabels labels;
   const jetstream::OutgoingMessage message = jetstream::EncodeEvent(
       event,
       jetstream::NextPointers(1, {.in_batch = false, .number = last->sequence}, jetstream::ToPlaces(before.pointers)),
