@@ -52,6 +52,7 @@ jetstream::OutgoingMessage EventMessage(const domain::AggregateRef& ref, uint64_
   event.recorded_time = now;
   event.commit_id = std::move(commit_id);
   const domain::AggregateLabels none;
+  if (version > 1) event.prev_cid = ipld::DagCborCid(ref.entity_id).ToString();  // As long as the true one.
   ipld::AddCids(event, none);
   return jetstream::EncodeEvent(event, pointers, 0, &none);
 }

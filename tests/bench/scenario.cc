@@ -26,6 +26,7 @@ Registry AllScenarios() {
   AddHistories(registry);
   AddMixed(registry);
   AddContention(registry);
+  AddChains(registry);
   AddMemory(registry);
   return registry;
 }

@@ -73,6 +73,7 @@ void AddLoads(Registry& registry);
 void AddHistories(Registry& registry);
 void AddMixed(Registry& registry);
 void AddContention(Registry& registry);
+void AddChains(Registry& registry);
 void AddMemory(Registry& registry);
 
 Registry AllScenarios();

@@ -57,7 +57,7 @@ std::vector<pid_t> World::nats_pids() const {
   return pids;
 }
 
-std::unique_ptr<testing::Daemon> World::StartDaemon() const {
+std::unique_ptr<testing::Daemon> World::StartDaemon(const std::vector<std::string>& more) const {
   std::vector<std::string> monitoring;
   if (cluster_ == nullptr) monitoring.push_back(server_->monitoring_url());
   for (int i = 0; cluster_ != nullptr && i < cluster_->size(); ++i) {
@@ -67,6 +67,7 @@ std::unique_ptr<testing::Daemon> World::StartDaemon() const {
                                    absl::StrCat("nats.monitoring_url=", absl::StrJoin(monitoring, ",")),
                                    absl::StrCat("repository.stream.replicas=", replicas()), "log.level=warn"};
   sets.insert(sets.end(), options_.sets.begin(), options_.sets.end());
+  sets.insert(sets.end(), more.begin(), more.end());
   return Must(testing::Daemon::Start({.sets = std::move(sets)}));
 }
 
@@ -110,6 +111,13 @@ std::shared_ptr<grpc::Channel> World::echo_channel() {
 void World::RestartDaemon() {
   channel_ = nullptr;
   Must(daemon().Restart());
+  AwaitIndex();
+}
+
+void World::ReplaceDaemon(const std::vector<std::string>& sets) {
+  channel_ = nullptr;
+  daemon_ = nullptr;
+  daemon_ = StartDaemon(sets);
   AwaitIndex();
 }
 

@@ -68,6 +68,8 @@ class World {
   std::shared_ptr<grpc::Channel> echo_channel();
   // With empty caches afterwards. Waits for its index, whose building would be measured otherwise.
   void RestartDaemon();
+  // Another one in its place, with more for --set, once its index is built.
+  void ReplaceDaemon(const std::vector<std::string>& sets);
 
   // One connection each; see RawNats.
   RawNats& raw(bool send_asap);
@@ -92,7 +94,7 @@ class World {
   std::string FreshId() { return EntityId('f', next_fresh_++); }
 
  private:
-  std::unique_ptr<testing::Daemon> StartDaemon() const;
+  std::unique_ptr<testing::Daemon> StartDaemon(const std::vector<std::string>& more = {}) const;
   void AwaitIndex();
 
   const Options options_;
