@@ -24,9 +24,6 @@ absl::Status ValidateToken(absl::string_view token, absl::string_view field);
 // Checks all parts; the error names the field as `<prefix>context` and so on.
 absl::Status ValidateRef(const AggregateRef& ref, absl::string_view prefix = "ref.");
 
-// True for well-formed UTF-8 without surrogates and overlong forms.
-bool IsUtf8(absl::string_view text);
-
 // An entity id as one subject token: bytes outside `A-Z a-z 0-9 _ -` become `=XX` with upper-case hexadecimal digits.
 std::string EncodeEntity(absl::string_view entity_id);
 
