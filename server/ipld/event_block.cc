@@ -105,13 +105,8 @@ void WriteLink(DagCborWriter& writer, absl::string_view key, const std::optional
 
 bool HasPayload(const domain::Payload& payload) { return !payload.content_type.empty() || !payload.data.empty(); }
 
-}  // namespace
-
-std::optional<std::string> EventBlock(const domain::RecordedEvent& event, const domain::AggregateLabels& labels) {
-  const std::optional<Cid> data = Cid::Parse(event.payload_cid);
-  const std::optional<Cid> previous = Cid::Parse(event.prev_cid);
-  if (!data.has_value() && !event.payload_cid.empty()) return std::nullopt;
-  if (!previous.has_value() && !event.prev_cid.empty()) return std::nullopt;
+std::string Block(const domain::RecordedEvent& event, const domain::AggregateLabels& labels,
+                  const std::optional<Cid>& data, const std::optional<Cid>& previous) {
   std::string block;
   block.reserve(512);
   DagCborWriter writer(&block);
@@ -147,9 +142,21 @@ std::optional<std::string> EventBlock(const domain::RecordedEvent& event, const 
   return block;
 }
 
+}  // namespace
+
+std::optional<std::string> EventBlock(const domain::RecordedEvent& event, const domain::AggregateLabels& labels) {
+  const std::optional<Cid> data = Cid::Parse(event.payload_cid);
+  const std::optional<Cid> previous = Cid::Parse(event.prev_cid);
+  if (!data.has_value() && !event.payload_cid.empty()) return std::nullopt;
+  if (!previous.has_value() && !event.prev_cid.empty()) return std::nullopt;
+  return Block(event, labels, data, previous);
+}
+
 void AddCids(domain::RecordedEvent& event, const domain::AggregateLabels& labels) {
-  event.payload_cid = HasPayload(event.payload) ? RawCid(event.payload.data).ToString() : "";
-  event.cid = DagCborCid(EventBlock(event, labels).value_or("")).ToString();
+  std::optional<Cid> data;
+  if (HasPayload(event.payload)) data = RawCid(event.payload.data);
+  event.payload_cid = data.has_value() ? data->ToString() : "";
+  event.cid = DagCborCid(Block(event, labels, data, Cid::Parse(event.prev_cid))).ToString();
 }
 
 bool HeadersMatch(const domain::RecordedEvent& event, const domain::AggregateLabels& labels) {
