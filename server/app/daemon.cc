@@ -16,6 +16,7 @@
 #include "server/app/warnings.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
+#include "server/jetstream/server_version.h"
 #include "server/rpc/admin_mapping.h"
 
 namespace persistd::app {
@@ -52,6 +53,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   options.storage.commit.group_single = [self](const jetstream::Stream& stream) {
     return self->FsyncMode(stream.replicas) == jetstream::FsyncMode::kAlways;
   };
+  options.storage.commit.doubt_batches = [self] { return self->doubt_batches_.load(std::memory_order_relaxed); };
   options.fsync_always = [self](int replicas) { return self->FsyncMode(replicas) == jetstream::FsyncMode::kAlways; };
   options.hints = &self->follower_->index();
   if (HasPrograms(self->config_)) {
@@ -195,6 +197,7 @@ absl::Status Daemon::PassGate(jetstream::RawConnection& connection) {
     }
   }
   base::LogInfo("nats server accepted", {{"version", facts.version}, {"api_level", facts.api_level}});
+  doubt_batches_.store(jetstream::MayAcknowledgeTornBatch(facts.version), std::memory_order_relaxed);
   base::MutexLock lock(mutex_);
   facts_ = std::move(facts);
   fsync_ = fsync;
@@ -233,6 +236,7 @@ void Daemon::Stop() {
     // Calls that wait for NATS when the grace is over would wait on until their own deadlines.
     server_->Shutdown(config_.server.shutdown_grace, [this] {
       for (jetstream::Connection* connection : connections()) connection->Close();
+      follower_->CancelReads();
     });
   }
   for (jetstream::Connection* connection : connections()) connection->Close();
@@ -292,8 +296,11 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
     most_replicas = std::max(most_replicas, static_cast<int>(stream.replicas()));
   }
   const jetstream::FsyncMode fsync = FsyncMode(most_replicas);
+  const bool in_memory = std::any_of(info.streams().begin(), info.streams().end(), [](const pb::StreamInfo& stream) {
+    return stream.settings().storage() == pb::StreamSettings::STORAGE_MEMORY;
+  });
   info.mutable_durability()->set_replicas(static_cast<uint32_t>(replicas));
-  info.mutable_durability()->set_fsync(FsyncOf(fsync));
+  info.mutable_durability()->set_fsync(in_memory ? pb::Durability::FSYNC_NEVER : FsyncOf(fsync));
   info.set_max_request_bytes(config_.limits.max_request_size);
   info.set_max_event_bytes(config_.limits.max_event_size);
   info.set_max_state_bytes(config_.limits.max_state_size);

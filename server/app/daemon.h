@@ -94,6 +94,7 @@ class Daemon {
   std::unique_ptr<rpc::Server> server_;
 
   mutable base::Mutex mutex_;
+  std::atomic<bool> doubt_batches_ = false;  // Of the NATS server that was accepted last.
   jetstream::ServerFacts facts_ GUARDED_BY(mutex_);
   jetstream::FsyncMode fsync_ GUARDED_BY(mutex_) = jetstream::FsyncMode::kUnknown;
   std::string why_fsync_unknown_ GUARDED_BY(mutex_) = "not connected to NATS yet";

@@ -97,6 +97,8 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   options.snapshot_bucket = BucketOf(from.snapshot_bucket, from.kv.snapshots, from.stream, "snapshots of persistd");
   options.block_bucket =
       BucketOf("cim-blocks", from.kv.blocks, from.stream, "content blocks of persistd; do not change");
+  options.control_bucket = BucketOf("cim-control", from.kv.control, from.stream,
+                                    "aggregate types and what else all daemons of persistd share");
   repository::StorageOptions& storage = options.storage;
   storage.event_stream_name = from.event_stream_name;
   storage.aggregate_stream_name = from.aggregate_stream_name;
@@ -126,6 +128,7 @@ repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& confi
   const repository::RepositoryOptions from = RepositoryOptionsOf(config);
   repository::BlockCollectorOptions options;
   options.block_bucket = from.block_bucket;
+  options.control_bucket = from.control_bucket;
   options.snapshot_bucket = from.snapshot_bucket.bucket;
   options.min_age = config.repository.block_collection.min_age;
   return options;

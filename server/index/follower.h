@@ -34,6 +34,8 @@ class Follower {
   void Start();
   // Blocks until nothing runs any more, but for calls of the observer, which end with the connection. The connection
   // may be closed before, but the executor must still run.
+  // Reads that wait for the index to be written fail now.
+  void CancelReads() { index_.Cancel(); }
   void Stop();
 
   LocalIndex& index() { return index_; }

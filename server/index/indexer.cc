@@ -104,10 +104,20 @@ void Indexer::OnStreams(const std::vector<std::string>& streams) {
   Push({.kind = Item::Kind::kStreams, .stream = "", .streams = streams});
 }
 
-base::Future<bool> Indexer::Flush() {
-  base::Promise<bool> promise;
-  Push({.kind = Item::Kind::kFlush, .stream = "", .flushed = promise});
-  return promise.future();
+void Indexer::Flush(base::Promise<bool> done) {
+  Push({.kind = Item::Kind::kFlush, .stream = "", .flushed = std::move(done)});
+}
+
+void Indexer::OnDamage() { Push({.kind = Item::Kind::kDamage, .stream = ""}); }
+
+bool Indexer::Has(const domain::Position& position) const {
+  base::MutexLock lock(mutex_);
+  const std::map<std::string, IndexedStream>& streams = status_.streams;
+  return std::all_of(position.streams().begin(), position.streams().end(), [&](const domain::StreamPosition& wanted) {
+    const auto found = streams.find(wanted.stream);
+    return found != streams.end() && found->second.incarnation == wanted.incarnation &&
+           found->second.sequence >= wanted.sequence;
+  });
 }
 
 IndexStatus Indexer::status() const {
@@ -199,6 +209,8 @@ absl::Status Indexer::Apply(Item& item) {
       return ApplyStreams(item.streams);
     case Item::Kind::kFlush:
       return absl::OkStatus();
+    case Item::Kind::kDamage:
+      return absl::DataLossError("a read met damage in it");
     case Item::Kind::kEntry:
     case Item::Kind::kCaughtUp:
     case Item::Kind::kGone:

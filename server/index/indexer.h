@@ -19,6 +19,7 @@
 #include "server/base/clock.h"
 #include "server/base/future.h"
 #include "server/base/mutex.h"
+#include "server/domain/position.h"
 #include "server/index/entry.h"
 #include "server/index/store.h"
 #include "server/jetstream/tail.h"
@@ -72,15 +73,18 @@ class Indexer {
   void OnGone(const std::string& stream);
   void OnStreams(const std::vector<std::string>& streams);
 
-  // Done when everything that came before this call is in the file.
-  base::Future<bool> Flush();
+  // Sets `done` when everything that came before this call is in the file; to false when it could not be written.
+  void Flush(base::Promise<bool> done);
+  // Somebody met damage in the file: it is made anew.
+  void OnDamage();
 
   IndexStatus status() const;
+  bool Has(const domain::Position& position) const;
   const std::string& path() const { return options_.path; }
 
  private:
   struct Item {
-    enum class Kind { kBegin, kEntry, kReset, kCaughtUp, kGone, kStreams, kFlush };
+    enum class Kind { kBegin, kEntry, kReset, kCaughtUp, kGone, kStreams, kFlush, kDamage };
     Kind kind = Kind::kEntry;
     std::string stream;
     Entry entry{};

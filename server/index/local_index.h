@@ -1,7 +1,8 @@
-// The local index: lists aggregates, and hints where saves are. Thread-safe; its reads run on a thread of its own.
+// The local index: lists aggregates, and hints where saves are. Thread-safe; its reads run on threads of its own.
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/base/executor.h"
+#include "server/base/future.h"
+#include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/index/aggregate_list.h"
 #include "server/index/indexer.h"
@@ -32,25 +35,42 @@ class LocalIndex final : public AggregateList, public repository::CommitHints {
   base::Task<std::optional<uint64_t>> FirstVersion(domain::AggregateRef ref, std::string commit_id,
                                                    base::SteadyTime deadline) override;
 
-  // Ends its thread; reads that wait for it fail.
+  // Reads that wait for the index to be written fail now, and later ones at once.
+  void Cancel();
+  // Ends its threads; reads that wait for them fail.
   void Stop();
 
  private:
   base::Task<absl::Status> WaitUntilReady(base::SteadyTime deadline);
   base::Task<absl::Status> WaitFor(domain::Position position, base::SteadyTime deadline);
-  // Goes on, on the thread for reads.
-  base::Future<bool> OnReader();
-  void ReopenIfOther();
+  // Done when everything that has come is in the file.
+  base::Task<absl::Status> Flush(base::SteadyTime deadline);
+  bool cancelled() const;
 
   Indexer* const indexer_;
   const std::function<void()> nudge_;
   base::Executor* const timers_;
 
-  // Of the executor's thread.
-  ListReader reader_;
-  uint64_t file_ = 0;
+  // A connection to the file, and the thread that uses it.
+  struct Reads {
+    Reads(const std::string& name, Options options)
+        : reader({.path = options.path, .cache_bytes = options.reader_cache_bytes}), executor(name) {}
 
-  base::Executor executor_{"persistd-list"};
+    ListReader reader;
+    uint64_t file = 0;  // Of the index, that `reader` has open.
+    base::Executor executor;
+  };
+  // Goes on, on the thread of `reads`; false: not before the deadline.
+  base::Future<bool> On(Reads& reads, base::SteadyTime deadline);
+  void ReopenIfOther(Reads& reads);
+
+  mutable base::Mutex mutex_;
+  bool cancelled_ GUARDED_BY(mutex_) = false;
+  std::list<base::Promise<bool>> flushing_ GUARDED_BY(mutex_);
+
+  // Lists may take long, and a save waits for its hint.
+  Reads lists_;
+  Reads hints_;
 };
 
 }  // namespace persistd::index

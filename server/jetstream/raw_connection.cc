@@ -34,7 +34,9 @@ constexpr uint64_t kSyncToken = ~uint64_t{0};
 constexpr int kMaxPingsOut = 2;
 constexpr int kReadBufferBytes = 128 << 10;
 // A server that is so far behind with reading is as good as gone.
-constexpr size_t kMaxBufferedBytes = 64u << 20;
+constexpr size_t kMaxBufferedBytes = 192u << 20;  // More than the largest request.
+// Of the three headers of a batch, at most.
+constexpr size_t kBatchHeaderBytes = 128;
 constexpr std::chrono::milliseconds kIdleWait{60'000};
 constexpr size_t kKeptBufferBytes = 1u << 20;
 constexpr size_t kMostTaken = 64;
@@ -393,7 +395,7 @@ RawConnection::~RawConnection() {
   natsConnection_Destroy(connection_);
 }
 
-absl::Status RawConnection::CheckSendable(const OutgoingMessage& message) const {
+absl::Status RawConnection::CheckSendable(const OutgoingMessage& message, bool in_batch) const {
   if (message.subject.empty() || message.subject.find_first_of(" \t\r\n") != std::string::npos) {
     return absl::InvalidArgumentError("a subject must be one word");
   }
@@ -403,7 +405,8 @@ absl::Status RawConnection::CheckSendable(const OutgoingMessage& message) const 
       return absl::InvalidArgumentError("a header must have a one-word name and one line of value");
     }
   }
-  const size_t bytes = (message.headers.fields().empty() ? 0 : HeaderBytes(message.headers)) + message.data.size();
+  const size_t header_bytes = message.headers.fields().empty() ? 0 : HeaderBytes(message.headers);
+  const size_t bytes = header_bytes + message.data.size() + (in_batch ? kBatchHeaderBytes : 0);
   const int64_t limit = natsConnection_GetMaxPayload(connection_);
   if (limit <= 0 || bytes <= static_cast<size_t>(limit)) return absl::OkStatus();
   return absl::OutOfRangeError(absl::StrCat("a message of ", bytes, " bytes with its headers is over the ", limit,
@@ -476,7 +479,7 @@ absl::Status RawConnection::PublishThroughLibrary(const OutgoingMessage& message
 
 absl::Status RawConnection::CheckWritable() const {
   if (socket_->detached) return absl::UnavailableError("the connection to NATS is closed");
-  if (out_.size() <= kMaxBufferedBytes) return absl::OkStatus();
+  if (out_.size() - out_written_ <= kMaxBufferedBytes) return absl::OkStatus();
   return absl::UnavailableError("the NATS server does not read what is sent to it");
 }
 

@@ -69,7 +69,7 @@ class RawConnection final : public base::Deferred, public std::enable_shared_fro
 
   // OK when `message` can be sent at all. OutOfRange: it is over the server's max_payload. InvalidArgument: its subject
   // or a header would break the protocol's lines, which nats.c does not check.
-  absl::Status CheckSendable(const OutgoingMessage& message) const;
+  absl::Status CheckSendable(const OutgoingMessage& message, bool in_batch = false) const;
 
   // Hands the message, which CheckSendable accepts, to the connection's buffer. reply_token 0: no answer is asked for.
   // place: nullptr outside of a batch.

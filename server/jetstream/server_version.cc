@@ -104,4 +104,9 @@ absl::Status CheckServerVersion(absl::string_view version) {
       absl::StrCat("nats-server ", parsed.ToString(), " does not keep what persistd promises: ", kWhatToInstall));
 }
 
+bool MayAcknowledgeTornBatch(absl::string_view version) {
+  const absl::StatusOr<ServerVersion> parsed = ParseServerVersion(version);
+  return !parsed.ok() || Compare(*parsed, {.major = 2, .minor = 15, .patch = 0, .pre_release = ""}) < 0;
+}
+
 }  // namespace persistd::jetstream

@@ -34,4 +34,8 @@ int Compare(const ServerVersion& a, const ServerVersion& b);
 // install; INVALID_ARGUMENT when `version` is no version.
 absl::Status CheckServerVersion(absl::string_view version);
 
+// True for releases before 2.15, which may acknowledge an atomic batch although they failed to store a message in the
+// middle of it (no room in the account): the commit loop of a stream without replicas goes on after such a failure.
+bool MayAcknowledgeTornBatch(absl::string_view version);
+
 }  // namespace persistd::jetstream

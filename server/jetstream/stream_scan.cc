@@ -153,7 +153,13 @@ class Scan {
     ASSIGN_OR_RETURN(const StreamState after, Look());
     if (after.incarnation != before_.incarnation) return absl::AbortedError("it became another stream");
     const uint64_t published = after.last_sequence - before_.last_sequence;
-    if (visited_ + published >= after.messages) return absl::OkStatus();
+    if (visited_ == before_.messages) return absl::OkStatus();
+    const bool complete = visited_ + published >= after.messages;
+    if (complete && before_.replicas > 1) {
+      return absl::AbortedError(absl::StrCat(before_.messages - visited_, " messages were removed before they were read, or ",
+                                             "a replica does not have them: which of the two cannot be told"));
+    }
+    if (complete) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat("only ", visited_, " messages were read of ", after.messages,
                                             ": a replica does not have them all"));
   }
@@ -186,6 +192,7 @@ absl::StatusOr<std::optional<StreamState>> LookAtStream(const std::string& strea
   found.incarnation = static_cast<uint64_t>(created->time_since_epoch().count());
   found.messages = UnsignedField(state, "messages");
   found.last_sequence = UnsignedField(state, "last_seq");
+  found.replicas = static_cast<int>(UnsignedField(ObjectField(info.body, "config"), "num_replicas"));
   found.now = *now;
   return std::optional<StreamState>(found);
 }

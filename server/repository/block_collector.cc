@@ -1,6 +1,8 @@
 #include "server/repository/block_collector.h"
 
+#include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -23,6 +25,7 @@ using jetstream::ScanStep;
 
 constexpr std::chrono::seconds kPatience{10};  // For one answer.
 constexpr absl::string_view kBodySize = "Nats-Msg-Size";
+constexpr absl::string_view kListingStreamsKey = "blocks.listing_streams";
 
 base::SteadyTime Soon() { return base::Clock::System().SteadyNow() + kPatience; }
 
@@ -42,6 +45,7 @@ BlockCollector::BlockCollector(BlockCollectorOptions options, jetstream::Connect
       scans_(scans),
       executor_(executor),
       blocks_(options_.block_bucket, writes, scans, executor),
+      control_(options_.control_bucket, writes, scans, executor),
       reader_(scans) {}
 
 absl::StatusOr<Collection> BlockCollector::Run() {
@@ -157,11 +161,41 @@ absl::Status BlockCollector::Mark(Round& round, Collection& collection) {
   }
   // Rather than that nobody needs the blocks, somebody is just restoring what lists them.
   if (streams.empty()) return absl::FailedPreconditionError("there are no streams that could list the blocks");
+  RETURN_IF_ERROR(CheckNoneMissing(streams));
   for (const std::string& stream : streams) {
     if (round.candidates.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(MarkStream(stream, round, collection));
   }
   return absl::OkStatus();
+}
+
+absl::Status BlockCollector::CheckNoneMissing(const std::set<std::string>& streams) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry,
+                   base::BlockOn(control_.Get(std::string(kListingStreamsKey), ReadFrom::kLeader, Soon())));
+  std::set<std::string> known;
+  if (entry.has_value()) {
+    const nlohmann::json parsed = nlohmann::json::parse(entry->value, nullptr, /*allow_exceptions=*/false);
+    const bool well_formed = parsed.is_array() && std::all_of(parsed.begin(), parsed.end(),
+                                                              [](const nlohmann::json& name) { return name.is_string(); });
+    if (!well_formed) {
+      return absl::DataLossError(absl::StrCat("key ", kListingStreamsKey, " of bucket ", options_.control_bucket.bucket,
+                                              " is no list of streams; remove it when all streams are there"));
+    }
+    for (const nlohmann::json& name : parsed) known.insert(name.get<std::string>());
+  }
+  for (const std::string& name : known) {
+    if (streams.contains(name)) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream ", name, ", which may list blocks, is not there; nothing is removed until it is back. If it "
+                     "was removed on purpose, remove key ",
+                     kListingStreamsKey, " of bucket ", options_.control_bucket.bucket));
+  }
+  if (known == streams) return absl::OkStatus();
+  std::string all = nlohmann::json(streams).dump();
+  return entry.has_value()
+             ? base::BlockOn(control_.Update(std::string(kListingStreamsKey), std::move(all), entry->revision, Soon()))
+                   .status()
+             : base::BlockOn(control_.Create(std::string(kListingStreamsKey), std::move(all), Soon())).status();
 }
 
 absl::Status BlockCollector::MarkStream(const std::string& stream, Round& round, Collection& collection) {

@@ -12,6 +12,9 @@
 // for min_age is more than the two (kLeastAge leaves half an hour for clocks that differ and servers that lag). So the
 // lists that are there at start are all that will ever need r; the run reads them all, or removes nothing. As r can
 // only become more useless, it does not matter how long a run takes, or how many runs there are.
+//
+// A stream that holds lists may be away for a time: a nats-server that cannot recover one goes on without it. So the
+// streams that runs have found are remembered in NATS, and while one of them is missing nothing is removed.
 #pragma once
 
 #include <chrono>
@@ -45,6 +48,8 @@ struct Collection {
 struct BlockCollectorOptions {
   jetstream::KvOptions block_bucket{.bucket = "cim-blocks"};
   std::string snapshot_bucket = "cim-snapshots";
+  // Where is kept which streams a run has ever found lists in.
+  jetstream::KvOptions control_bucket{.bucket = "cim-control"};
   // Chunks that were written less than this ago stay. At least kLeastAge, but in tests.
   std::chrono::milliseconds min_age = std::chrono::hours(24);
   // From the end of the mark to the first removal: loads that have just read a list that was replaced still find its
@@ -92,6 +97,8 @@ class BlockCollector {
   absl::Status MarkList(const std::string& stream, uint64_t sequence, Round& round, Collection& collection);
   // Those of states, whatever daemons call them.
   absl::StatusOr<std::set<std::string>> StateStreams();
+  // FAILED_PRECONDITION when one is missing that was there in an earlier run; otherwise remembers those that are new.
+  absl::Status CheckNoneMissing(const std::set<std::string>& streams);
   absl::Status Sweep(const Round& round, Collection& collection);
 
   absl::Status WaitGrace();
@@ -102,6 +109,7 @@ class BlockCollector {
   jetstream::Connection* const scans_;
   base::Executor* const executor_;
   jetstream::Kv blocks_;
+  jetstream::Kv control_;
   jetstream::Reader reader_;
   mutable base::Mutex mutex_;
   base::CondVar cancelled_changed_;

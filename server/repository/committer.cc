@@ -7,6 +7,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "server/base/logging.h"
 #include "server/domain/errors.h"
 
 namespace persistd::repository {
@@ -58,6 +60,7 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
   bool Add(SendingPtr sending) {
     base::MutexLock lock(mutex_);
     if (waiting_bytes_ + sending->bytes > kMaxWaitingBytes) return false;
+    sending->waiting = true;
     waiting_bytes_ += sending->bytes;
     waiting_messages_ += sending->unit->messages.size();
     waiting_.push_back(std::move(sending));
@@ -225,12 +228,30 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
 
   base::Task<PublishOutcome> Publish(const Batch& batch) {
     std::vector<const jetstream::OutgoingMessage*> messages;
+    const base::SteadyTime now = owner_.clock_->SteadyNow();
     base::SteadyTime deadline = base::SteadyTime::min();
     for (const SendingPtr& sending : batch) {
-      deadline = std::max(deadline, sending->deadline);
+      deadline = std::max(deadline, std::min(sending->deadline, now + sending->patience));
       for (const jetstream::OutgoingMessage& message : sending->unit->messages) messages.push_back(&message);
     }
-    return owner_.publisher_->Publish(stream_->name, std::move(messages), deadline);
+    const size_t count = messages.size();
+    PublishOutcome outcome = co_await owner_.publisher_->Publish(stream_->name, std::move(messages), deadline);
+    const bool doubtful = outcome.kind == Kind::kStored && count > 1 && stream_->replicas == 1;
+    if (doubtful && owner_.options_.doubt_batches() && !co_await IsWhole(count, outcome.last_sequence, deadline)) {
+      co_return Outcome(Kind::kUnknown, absl::UnknownError("NATS did not store the whole of a batch that it acknowledged"));
+    }
+    co_return outcome;
+  }
+
+  // True when a batch of `count` messages begins where it must if all of it was stored.
+  base::Task<bool> IsWhole(size_t count, uint64_t last_sequence, base::SteadyTime deadline) {
+    const absl::StatusOr<std::optional<jetstream::Message>> first = co_await owner_.reader_->Get(
+        stream_->name, last_sequence - count + 1, jetstream::ReadFrom::kLeader, deadline);
+    if (!first.ok() || !first->has_value()) co_return false;
+    const std::string* number = (*first)->headers.Find("Nats-Batch-Sequence");
+    const bool whole = number != nullptr && *number == "1";
+    if (!whole) base::LogError("batch not whole", {{"stream", stream_->name}, {"last_sequence", last_sequence}});
+    co_return whole;
   }
 
   // Tells each commit its part of the outcome of all.
@@ -295,8 +316,8 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
   // True when a check of the unit is about `subject`.
   static bool Watches(const CommitUnit& unit, absl::string_view subject) {
     return std::any_of(unit.checks.begin(), unit.checks.end(), [subject](const jetstream::ExpectedLast& check) {
-      // The filters end with ".>".
-      return absl::StartsWith(subject, absl::string_view(check.filter).substr(0, check.filter.size() - 1));
+      absl::string_view filter = check.filter;
+      return absl::ConsumeSuffix(&filter, ">") ? absl::StartsWith(subject, filter) : subject == filter;
     });
   }
 
@@ -352,25 +373,26 @@ std::shared_ptr<Committer::Lane> Committer::LaneOf(const StreamPtr& stream) {
   return lane;
 }
 
-base::Task<PublishOutcome> Committer::Commit(StreamPtr stream, std::shared_ptr<CommitUnit> unit,
+base::Task<PublishOutcome> Committer::Commit(StreamPtr stream, std::shared_ptr<CommitUnit> unit, milliseconds patience,
                                              base::SteadyTime deadline) {
   if (unit->messages.size() == 1 && !options_.group_single(*stream)) {
     std::vector<const jetstream::OutgoingMessage*> messages = {&unit->messages.front()};
-    co_return co_await publisher_->Publish(stream->name, std::move(messages), deadline);
+    const base::SteadyTime until = std::min(deadline, clock_->SteadyNow() + patience);
+    co_return co_await publisher_->Publish(stream->name, std::move(messages), until);
   }
   auto sending = std::make_shared<Sending>();
   sending->bytes = BytesOf(*unit);
   sending->unit = std::move(unit);
+  sending->patience = patience;
   sending->deadline = deadline;
   sending->since = clock_->SteadyNow();
   const std::shared_ptr<Lane> lane = LaneOf(stream);
   base::Future<PublishOutcome> outcome = sending->outcome.future();
-  const base::Executor::TimerId timer = executor_->RunAt(deadline, [lane, sending] { lane->TimeOut(sending); });
-  if (lane->Add(sending)) {
-    base::Burst::AtEnd(lane);
-  } else {
-    sending->outcome.TrySet(Outcome(Kind::kNotStored, domain::Overloaded("too many bytes wait to be saved")));
+  if (!lane->Add(sending)) {
+    co_return Outcome(Kind::kNotStored, domain::Overloaded("too many bytes wait to be saved"));
   }
+  const base::Executor::TimerId timer = executor_->RunAt(deadline, [lane, sending] { lane->TimeOut(sending); });
+  base::Burst::AtEnd(lane);
   PublishOutcome result = co_await outcome;
   executor_->Cancel(timer);
   co_return result;

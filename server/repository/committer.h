@@ -38,6 +38,9 @@ struct CommitOptions {
   std::chrono::milliseconds max_delay{0};
   // Whether commits of one message wait for each other, too: where each would cost an fsync.
   std::function<bool(const jetstream::Stream& stream)> group_single = [](const jetstream::Stream&) { return false; };
+  // Whether the NATS server may acknowledge a batch although it failed to store a message in the middle of it: then it is
+  // asked where the batch begins.
+  std::function<bool()> doubt_batches = [] { return false; };
 };
 
 // What is stored as a whole or not at all: messages that end up side by side, with the check of each.
@@ -59,20 +62,21 @@ class Committer {
     return stream.replicas > 1 ? jetstream::ReadFrom::kLeader : jetstream::ReadFrom::kAnyReplica;
   }
 
-  // Ends by `deadline`; then with kUnknown, or with kNotStored when it still waited. last_sequence is that of the
-  // unit's last message.
+  // Ends by `deadline`; then with kUnknown, or with kNotStored when it still waited. Once it was sent, NATS has
+  // `patience` to answer. last_sequence is that of the unit's last message.
   base::Task<jetstream::PublishOutcome> Commit(jetstream::StreamPtr stream, std::shared_ptr<CommitUnit> unit,
-                                               base::SteadyTime deadline);
+                                               std::chrono::milliseconds patience, base::SteadyTime deadline);
 
  private:
   // A unit on its way.
   struct Sending {
     std::shared_ptr<CommitUnit> unit;
     base::Promise<jetstream::PublishOutcome> outcome;
+    std::chrono::milliseconds patience{};
     base::SteadyTime deadline;
     base::SteadyTime since;
     size_t bytes = 0;
-    bool waiting = true;  // Guarded by the lane's mutex.
+    bool waiting = false;  // In the lane. Guarded by its mutex.
   };
   using SendingPtr = std::shared_ptr<Sending>;
   using Batch = std::vector<SendingPtr>;

@@ -183,6 +183,7 @@ struct RepositoryOptions {
   SnapshotReader* snapshots = nullptr;      // Must outlive the repository; nullptr: its own.
   jetstream::KvOptions snapshot_bucket{.bucket = "cim-snapshots"};
   jetstream::KvOptions block_bucket{.bucket = "cim-blocks"};
+  jetstream::KvOptions control_bucket{.bucket = "cim-control"};
   SnapshotPolicies snapshot_policies;
   // Of types that are truncated: events and snapshots that are younger are not removed, whatever replaces them.
   std::chrono::milliseconds truncation_min_age = std::chrono::minutes(10);

@@ -32,7 +32,7 @@ class RepositoryImpl final : public Repository {
                  const base::Clock* clock)
       : enable_ipld_(options.enable_ipld),
         storage_(options.storage, connections, executor, clock),
-        types_(&storage_, connections, executor),
+        types_(&storage_, options.control_bucket, connections, executor),
         history_(&storage_, &snapshots_),
         block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
         blocks_(&block_bucket_, {.snapshot_bucket = options.snapshot_bucket.bucket}),

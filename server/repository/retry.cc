@@ -21,9 +21,12 @@ base::SteadyTime Backoff::Next() {
   return base::Clock::System().SteadyNow() + std::chrono::milliseconds(jitter(random));
 }
 
+std::chrono::milliseconds AttemptTime(const Backoff& backoff) {
+  return kFirstAttempt * (1 << std::min(backoff.attempts(), 4));
+}
+
 base::SteadyTime AttemptDeadline(const Backoff& backoff, base::SteadyTime deadline) {
-  const auto length = kFirstAttempt * (1 << std::min(backoff.attempts(), 4));
-  return std::min(deadline, base::Clock::System().SteadyNow() + length);
+  return std::min(deadline, base::Clock::System().SteadyNow() + AttemptTime(backoff));
 }
 
 bool IsPermanent(const absl::Status& status) {

@@ -1,6 +1,8 @@
 // When to try again: exponential back-off with jitter, bounded by the caller's deadline.
 #pragma once
 
+#include <chrono>
+
 #include "absl/status/status.h"
 #include "server/base/clock.h"
 
@@ -16,7 +18,9 @@ class Backoff {
   int attempts_ = 0;
 };
 
-// How long one attempt of a publish may take before it is sent again: 2 s, then twice as long each time.
+// How long one attempt may take before it is made again: 2 s, then twice as long each time, up to 32 s.
+std::chrono::milliseconds AttemptTime(const Backoff& backoff);
+// When one that begins now has taken so long; at most `deadline`.
 base::SteadyTime AttemptDeadline(const Backoff& backoff, base::SteadyTime deadline);
 
 // True for errors that the same call would meet again at once.

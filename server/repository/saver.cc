@@ -62,7 +62,7 @@ domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) 
 // event ids, and may have been asked to save something else under the same request id.
 bool IsCopyOf(const domain::RecordedEvent& stored, const std::vector<Event>& sent) {
   const domain::RecordedEvent& first = sent.front().event;
-  return stored.event_id == first.event_id && stored.recorded_time == first.recorded_time &&
+  return stored.event_id == first.event_id && stored.recorded_time == first.recorded_time && stored.cid == first.cid &&
          stored.commit_size == first.commit_size;
 }
 
@@ -270,7 +270,10 @@ bool Saver::TakeKnownHeads(Attempt& attempt) {
 }
 
 base::Task<absl::Status> Saver::ReadMissingHeads(Attempt& attempt) {
-  for (Part& part : attempt.parts) {
+  // The first part decides whether this very commit is stored, so it is read last: a commit is stored as a whole, and
+  // whoever saw it at another part then sees it there.
+  for (size_t i = attempt.parts.size(); i-- > 0;) {
+    Part& part = attempt.parts[i];
     if (part.known.head.stream != nullptr) continue;
     CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
     part.fresh = true;
@@ -279,10 +282,14 @@ base::Task<absl::Status> Saver::ReadMissingHeads(Attempt& attempt) {
 }
 
 base::Task<absl::Status> Saver::RefreshHeads(Attempt& attempt, bool only_stale) {
-  for (Part& part : attempt.parts) {
-    if (only_stale && part.fresh) continue;
+  // The first part last, and again where another one was read after it: see ReadMissingHeads.
+  bool others = false;
+  for (size_t i = attempt.parts.size(); i-- > 0;) {
+    Part& part = attempt.parts[i];
+    if (only_stale && part.fresh && !(i == 0 && others)) continue;
     CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
     part.fresh = true;
+    others = true;
   }
   co_return absl::OkStatus();
 }
@@ -330,7 +337,8 @@ base::Task<absl::StatusOr<std::optional<std::vector<Commit>>>> Saver::FindEarlie
     Part& part = attempt.parts[i];
     if (i > 0) {
       CO_ASSIGN_OR_RETURN(first_version, co_await FindEarlier(attempt, part));
-      if (!first_version.has_value() && !part.fresh) {
+      // Its head may be older than that of the first part, where the commit was found.
+      if (!first_version.has_value()) {
         CO_RETURN_IF_ERROR(co_await RefreshHead(attempt, part));
         part.fresh = true;
         CO_ASSIGN_OR_RETURN(first_version, co_await FindEarlier(attempt, part));
@@ -526,7 +534,7 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
     attempt.sent = true;
     const PublishOutcome outcome = co_await storage_->committer().Commit(attempt.stream, prepared.unit,
-                                                                         AttemptDeadline(backoff, attempt.deadline));
+                                                                         AttemptTime(backoff), attempt.deadline);
     if (outcome.kind == PublishOutcome::Kind::kStored) {
       settled.kind = Settled::Kind::kStored;
       settled.last_sequence = outcome.last_sequence;
@@ -553,7 +561,9 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
       co_return settled;
     }
     co_await executor_->Sleep(std::min(attempt.deadline, backoff.Next()));
-    absl::Status lost = co_await CheckStream(attempt, outcome.kind == PublishOutcome::Kind::kNotStored);
+    // Where it only waited for its turn in vain there is nothing to learn about the stream.
+    const bool unsent = outcome.kind == PublishOutcome::Kind::kNotStored;
+    absl::Status lost = co_await CheckStream(attempt, unsent && !absl::IsResourceExhausted(outcome.status));
     if (!lost.ok()) {
       // It may come back, with a copy of these messages.
       settled.status = settled.was_unknown ? OutcomeUnknown(attempt, lost.message()) : lost;
@@ -626,12 +636,21 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
   if (outcome.kind == PublishOutcome::Kind::kRefused && !was_unknown) {
     settled.status = outcome.status;
     // A leader that has no room gives up its place; replicas that have some may store what it refused.
-    if (attempt.stream->replicas > 1 && absl::IsResourceExhausted(outcome.status)) {
+    if (absl::IsResourceExhausted(outcome.status) &&
+        (attempt.stream->replicas > 1 || co_await MayCompleteBatch(attempt))) {
       settled.status = OutcomeUnknown(attempt, outcome.status.message());
     }
     co_return settled;
   }
   co_return std::nullopt;
+}
+
+base::Task<bool> Saver::MayCompleteBatch(const Attempt& attempt) {
+  const absl::StatusOr<std::optional<jetstream::Message>> last = co_await storage_->reader().Last(
+      attempt.stream->name, ">", jetstream::ReadFrom::kLeader, AttemptDeadline(Backoff(), attempt.deadline));
+  if (!last.ok()) co_return true;
+  co_return last->has_value() && (*last)->headers.Find("Nats-Batch-Id") != nullptr &&
+      (*last)->headers.Find("Nats-Batch-Commit") == nullptr;
 }
 
 base::Task<absl::Status> Saver::CheckStream(const Attempt& attempt, bool forget) {

@@ -148,7 +148,7 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       unit->messages.push_back(message);
       jetstream::AddCheck(unit->checks.front(), unit->messages.front());
       const PublishOutcome outcome =
-          co_await storage_->committer().Commit(*stream, std::move(unit), AttemptDeadline(backoff, deadline));
+          co_await storage_->committer().Commit(*stream, std::move(unit), AttemptTime(backoff), deadline);
       if (outcome.kind == PublishOutcome::Kind::kStored) {
         places_.Put(state.ref,
                     {.stream = *stream,
@@ -166,7 +166,8 @@ base::Task<absl::StatusOr<StateResult>> StateStore::Write(domain::StateRecord st
       existing_known = false;
       places_.Erase(state.ref);
       from = jetstream::ReadFrom::kLeader;
-      if (outcome.kind == PublishOutcome::Kind::kNotStored) storage_->Forget(**stream);
+      const bool unsent = outcome.kind == PublishOutcome::Kind::kNotStored;
+      if (unsent && !absl::IsResourceExhausted(outcome.status)) storage_->Forget(**stream);
     }
     if (IsPermanent(last_error)) break;
     co_await executor_->Sleep(std::min(deadline, backoff.Next()));

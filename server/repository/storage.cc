@@ -32,14 +32,20 @@ jetstream::StreamSettings WithDefaults(jetstream::StreamSettings type, const jet
   return type;
 }
 
-void Storage::SetCreated(std::map<TypeName, jetstream::StreamSettings> types) {
+void Storage::SetCreated(std::map<TypeName, jetstream::StreamSettings> types, uint64_t began) {
   base::MutexLock lock(types_mutex_);
-  created_ = std::move(types);
+  std::erase_if(created_, [&](const auto& entry) { return entry.second.count <= began; });
+  for (auto& [type, settings] : types) created_.try_emplace(type, CreatedType{std::move(settings), began});
+}
+
+uint64_t Storage::created_count() const {
+  base::MutexLock lock(types_mutex_);
+  return created_count_;
 }
 
 void Storage::AddCreated(const TypeName& type, jetstream::StreamSettings settings) {
   base::MutexLock lock(types_mutex_);
-  created_[type] = std::move(settings);
+  created_[type] = {std::move(settings), ++created_count_};
 }
 
 void Storage::RemoveCreated(const TypeName& type) {
@@ -50,14 +56,14 @@ void Storage::RemoveCreated(const TypeName& type) {
 std::vector<TypeName> Storage::created() const {
   base::MutexLock lock(types_mutex_);
   std::vector<TypeName> types;
-  for (const auto& [type, settings] : created_) types.push_back(type);
+  for (const auto& [type, created] : created_) types.push_back(type);
   return types;
 }
 
 std::optional<jetstream::StreamSettings> Storage::Declared(const TypeName& type) const {
   if (const auto found = options_.types.find(type); found != options_.types.end()) return found->second;
   base::MutexLock lock(types_mutex_);
-  if (const auto found = created_.find(type); found != created_.end()) return found->second;
+  if (const auto found = created_.find(type); found != created_.end()) return found->second.settings;
   return std::nullopt;
 }
 

@@ -84,8 +84,11 @@ class Storage {
   // Names the limit in an error that says that the stream of events is full.
   absl::Status WithLimit(const domain::AggregateRef& ref, absl::Status status) const;
 
-  // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before.
-  void SetCreated(std::map<TypeName, jetstream::StreamSettings> types);
+  // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before, but for
+  // what was added since `began`, which a list that began then may not have.
+  void SetCreated(std::map<TypeName, jetstream::StreamSettings> types, uint64_t began);
+  // How often one was added.
+  uint64_t created_count() const;
   void AddCreated(const TypeName& type, jetstream::StreamSettings settings);
   void RemoveCreated(const TypeName& type);
   std::vector<TypeName> created() const;
@@ -136,7 +139,12 @@ class Storage {
   // By context and aggregate; bounded by the types that exist.
   mutable std::map<std::string, std::map<std::string, StreamNames>> names_ GUARDED_BY(mutex_);
   mutable base::Mutex types_mutex_;  // May be taken while mutex_ is held.
-  std::map<TypeName, jetstream::StreamSettings> created_ GUARDED_BY(types_mutex_);
+  struct CreatedType {
+    jetstream::StreamSettings settings;
+    uint64_t count = 0;  // created_count_ when it was added.
+  };
+  std::map<TypeName, CreatedType> created_ GUARDED_BY(types_mutex_);
+  uint64_t created_count_ GUARDED_BY(types_mutex_) = 0;
 };
 
 }  // namespace persistd::repository

@@ -26,12 +26,6 @@ constexpr size_t kMaxCreated = 10'000;
 constexpr size_t kRecordsPerPage = 500;
 constexpr size_t kBytesPerPage = 1 << 20;
 
-jetstream::KvOptions ControlBucket(const StorageOptions& options) {
-  return {.bucket = "cim-control",
-          .replicas = options.defaults.replicas.value_or(1),
-          .description = "aggregate types and what else all daemons of persistd share"};
-}
-
 std::string Difference(const StreamSettings& there, const StreamSettings& asked) {
   const std::string is = jetstream::ToString(there);
   const std::string wanted = jetstream::ToString(asked);
@@ -41,8 +35,8 @@ std::string Difference(const StreamSettings& there, const StreamSettings& asked)
 
 }  // namespace
 
-Types::Types(Storage* storage, Connections connections, base::Executor* executor)
-    : storage_(storage), control_(ControlBucket(storage->options()), connections.writes, connections.reads, executor) {
+Types::Types(Storage* storage, jetstream::KvOptions control_bucket, Connections connections, base::Executor* executor)
+    : storage_(storage), control_(std::move(control_bucket), connections.writes, connections.reads, executor) {
   storage_->SetLookup([this](TypeName type, base::SteadyTime deadline) { return ReadOne(std::move(type), deadline); });
 }
 
@@ -95,6 +89,7 @@ StreamsReport Types::report() const {
 }
 
 base::Task<absl::Status> Types::ReadCreated(base::SteadyTime deadline) {
+  const uint64_t began = storage_->created_count();
   std::map<TypeName, StreamSettings> created;
   std::string after;
   do {
@@ -112,7 +107,7 @@ base::Task<absl::Status> Types::ReadCreated(base::SteadyTime deadline) {
     }
     after = page->next;
   } while (!after.empty() && created.size() < kMaxCreated);
-  storage_->SetCreated(std::move(created));
+  storage_->SetCreated(std::move(created), began);
   co_return absl::OkStatus();
 }
 

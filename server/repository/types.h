@@ -90,7 +90,7 @@ class AggregateTypes {
 // Thread-safe.
 class Types final : public AggregateTypes {
  public:
-  Types(Storage* storage, Connections connections, base::Executor* executor);
+  Types(Storage* storage, jetstream::KvOptions control_bucket, Connections connections, base::Executor* executor);
 
   base::Task<absl::StatusOr<Created>> Create(TypeName type, jetstream::StreamSettings settings,
                                              base::SteadyTime deadline) override;

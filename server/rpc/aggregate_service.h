@@ -88,13 +88,15 @@ class AggregateService {
                                      StreamReader<cim::persistence::v1::LoadRequest>& reader,
                                      StreamWriter<cim::persistence::v1::BatchLoadResponse>& writer);
   base::Task<void> LoadOne(LoadSession& session, uint64_t index, cim::persistence::v1::PayloadView view,
-                           absl::StatusOr<repository::LoadCommand> command, base::SteadyTime deadline);
+                           absl::StatusOr<repository::LoadCommand> command, uint64_t expected_bytes,
+                           base::SteadyTime deadline);
 
   SaveContext NewSaveContext(const CallContext& context) const {
     return {.now = options_.clock->WallNow(), .traceparent = context.metadata("traceparent")};
   }
   base::SteadyTime ItemDeadline(const CallContext& context) const {
-    return std::min(context.deadline(), options_.clock->SteadyNow() + options_.item_deadline);
+    const base::SteadyTime own = options_.clock->SteadyNow() + options_.item_deadline;
+    return context.has_own_deadline() ? std::min(context.deadline(), own) : own;
   }
 
   repository::Repository* const repository_;

@@ -1,4 +1,6 @@
 // The two calls of AggregateService with a stream of requests. Each request is a task of its own.
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -20,6 +22,9 @@ constexpr uint64_t kMaxRequestBytes = 16u << 20;
 constexpr size_t kMaxLoads = 64;
 // Of answers of one BatchLoad that wait for earlier ones, or for the client to read.
 constexpr uint64_t kMaxAnswerBytes = 16u << 20;
+// What a load is expected to need before there was one, and at least.
+constexpr uint64_t kFirstAnswerBytes = 1u << 20;
+constexpr uint64_t kLeastAnswerBytes = 4u << 10;
 
 // The request was read but is over the limit: it is answered, and the stream goes on.
 bool IsTooLarge(const absl::Status& status) { return domain::HasReason(status, pb::ERROR_REASON_TOO_LARGE); }
@@ -53,6 +58,14 @@ struct AggregateService::LoadSession {
   StreamWriter<pb::BatchLoadResponse>& writer;
   StreamWindow window{kMaxLoads, kMaxAnswerBytes};
   InOrder order{kMaxLoads};
+  // What a load that begins will need, by the largest of those before, which is forgotten little by little.
+  std::atomic<uint64_t> expected_bytes{kFirstAnswerBytes};
+
+  void Expect(uint64_t bytes) {
+    const uint64_t before = expected_bytes.load(std::memory_order_relaxed);
+    // If another one is noted at the same time, one of the two is.
+    expected_bytes.store(std::max({bytes, before - before / 8, kLeastAnswerBytes}), std::memory_order_relaxed);
+  }
 };
 
 base::Task<absl::Status> AggregateService::SaveStream(const CallContext& context,
@@ -112,15 +125,17 @@ base::Task<absl::Status> AggregateService::BatchLoad(const CallContext& context,
     if (!read.ok() && !IsTooLarge(read.status())) status = read.status();
     if (!status.ok() || (read.ok() && !*read)) break;
     absl::StatusOr<repository::LoadCommand> command = read.ok() ? ToLoadCommand(request) : read.status();
-    session.window.Enter(0);
-    base::Spawn(LoadOne(session, index, request.payload_view(), std::move(command), ItemDeadline(context)));
+    const uint64_t expected = session.expected_bytes.load(std::memory_order_relaxed);
+    session.window.Enter(expected);
+    base::Spawn(LoadOne(session, index, request.payload_view(), std::move(command), expected, ItemDeadline(context)));
   }
   co_await session.window.Idle();
   co_return status;
 }
 
 base::Task<void> AggregateService::LoadOne(LoadSession& session, uint64_t index, pb::PayloadView view,
-                                           absl::StatusOr<repository::LoadCommand> command, base::SteadyTime deadline) {
+                                           absl::StatusOr<repository::LoadCommand> command, uint64_t expected_bytes,
+                                           base::SteadyTime deadline) {
   absl::StatusOr<repository::LoadResult> result;
   if (command.ok()) {
     result = co_await repository_->Load(*std::move(command), deadline);
@@ -135,7 +150,8 @@ base::Task<void> AggregateService::LoadOne(LoadSession& session, uint64_t index,
     *answer.mutable_error() = ToWireStatus(result.status());
   }
   const uint64_t bytes = answer.ByteSizeLong();
-  session.window.Grow(bytes);
+  session.Expect(bytes);
+  session.window.Resize(expected_bytes, bytes);
   co_await session.order.Await(index);
   co_await session.writer.Write(answer);
   session.order.Pass();

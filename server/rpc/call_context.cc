@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "grpc/support/time.h"
 #include "grpcpp/server_context.h"
 
 namespace persistd::rpc {
@@ -11,7 +12,10 @@ namespace {
 
 // A handler that runs out of time has something to say (that a save may be stored, for one), and the caller stops to
 // listen at its deadline. So the handler's deadline is earlier: by a tenth of the time left, and at most this.
-constexpr std::chrono::system_clock::duration kMostAnswerTime = std::chrono::milliseconds(100);
+constexpr std::chrono::milliseconds kMostAnswerTime{100};
+constexpr std::chrono::milliseconds kNone{0};
+// A call with a later deadline has this one.
+constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365);
 
 }  // namespace
 
@@ -33,15 +37,18 @@ void CallContext::OnCancelled(std::function<void()> callback) const {
 }
 
 void CallContext::Begin(const grpc::ServerContext* grpc_context, base::SteadyTime default_deadline) {
-  using System = std::chrono::system_clock;
   grpc_context_ = grpc_context;
-  const System::time_point deadline = grpc_context->deadline();
-  if (deadline == System::time_point::max()) {
+  const gpr_timespec deadline = grpc_context->raw_deadline();
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) {
     deadline_ = default_deadline;
     return;
   }
-  const System::duration left = deadline - System::now();
-  deadline_ = std::chrono::steady_clock::now() + left - std::clamp(left / 10, System::duration(0), kMostAnswerTime);
+  has_own_deadline_ = true;
+  // In whole milliseconds, and bounded: a caller may give any time, centuries from now or ago.
+  const gpr_timespec left_spec = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  const std::chrono::milliseconds left =
+      std::clamp(std::chrono::milliseconds(gpr_time_to_millis(left_spec)), -kLongest, kLongest);
+  deadline_ = std::chrono::steady_clock::now() + left - std::clamp(left / 10, kNone, kMostAnswerTime);
 }
 
 void CallContext::Cancel() {

@@ -24,6 +24,8 @@ class CallContext {
   // The caller's deadline, less the time that an answer takes to get there, or the server's default where the caller
   // set none.
   base::SteadyTime deadline() const { return deadline_; }
+  // False: deadline() is the server's default.
+  bool has_own_deadline() const { return has_own_deadline_; }
   // True once nobody waits for the answer any more: the caller cancelled, went away or reached its deadline, or the
   // server ran out of patience while it shut down.
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -44,6 +46,7 @@ class CallContext {
 
   const grpc::ServerContext* grpc_context_ = nullptr;
   base::SteadyTime deadline_;
+  bool has_own_deadline_ = false;
   std::atomic<bool> cancelled_ = false;
   mutable base::Mutex mutex_;
   mutable std::function<void()> on_cancelled_ GUARDED_BY(mutex_);

@@ -110,7 +110,7 @@ void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, 
   ToProto(result.info, *message.mutable_metadata());
   if (!result.events.empty()) Fill(result.events.back(), *message.mutable_event());
   message.mutable_durability()->set_replicas(static_cast<uint32_t>(result.replicas));
-  message.mutable_durability()->set_fsync(fsync);
+  message.mutable_durability()->set_fsync(result.in_memory ? pb::Durability::FSYNC_NEVER : fsync);
   message.set_deduplicated(result.deduplicated);
   message.set_commit_id(result.commit_id);
 }

@@ -25,6 +25,8 @@ using std::chrono::milliseconds;
 
 // Calls that a queue waits for, for each method: enough that a burst finds one ready.
 constexpr int kAcceptsPerMethod = 32;
+// More streams of reflection at a time are refused.
+constexpr int kMaxReflectionThreads = 32;
 // What gRPC receives beyond max_request_bytes, so that such requests get an error of ours, with its detail.
 constexpr uint64_t kReceiveMarginBytes = 1u << 20;
 // For calls that are cut off to answer.
@@ -71,6 +73,10 @@ void Configure(grpc::ServerBuilder& builder, const Server::Options& options) {
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  // Each open reflection stream has a thread.
+  grpc::ResourceQuota quota("persistd");
+  quota.SetMaxThreads(kMaxReflectionThreads);
+  builder.SetResourceQuota(quota);
 }
 
 }  // namespace

@@ -18,9 +18,14 @@ void StreamWindow::Enter(uint64_t bytes) {
   bytes_ += bytes;
 }
 
-void StreamWindow::Grow(uint64_t bytes) {
-  base::MutexLock lock(mutex_);
-  bytes_ += bytes;
+void StreamWindow::Resize(uint64_t from, uint64_t to) {
+  std::coroutine_handle<> waiting;
+  {
+    base::MutexLock lock(mutex_);
+    bytes_ = bytes_ - from + to;
+    waiting = TakeWaiting();
+  }
+  if (waiting) waiting.resume();
 }
 
 void StreamWindow::Leave(uint64_t bytes) {
@@ -29,9 +34,13 @@ void StreamWindow::Leave(uint64_t bytes) {
     base::MutexLock lock(mutex_);
     --items_;
     bytes_ -= bytes;
-    if (waiting_ && Satisfied(until_idle_)) waiting = std::exchange(waiting_, nullptr);
+    waiting = TakeWaiting();
   }
   if (waiting) waiting.resume();
+}
+
+std::coroutine_handle<> StreamWindow::TakeWaiting() {
+  return waiting_ && Satisfied(until_idle_) ? std::exchange(waiting_, nullptr) : nullptr;
 }
 
 bool InOrder::StartWait(uint64_t number, std::coroutine_handle<> handle) {

@@ -35,12 +35,14 @@ class StreamWindow {
   Wait Idle() { return Wait{this, /*until_idle=*/true}; }
 
   void Enter(uint64_t bytes);
-  // An item turns out to be larger.
-  void Grow(uint64_t bytes);
+  // An item turns out to be of another size than it entered with.
+  void Resize(uint64_t from, uint64_t to);
   void Leave(uint64_t bytes);
 
  private:
   bool StartWait(std::coroutine_handle<> handle, bool until_idle);
+  // The coroutine that waits, if it need not any more.
+  std::coroutine_handle<> TakeWaiting() REQUIRES(mutex_);
   bool Satisfied(bool until_idle) const REQUIRES(mutex_) {
     return until_idle ? items_ == 0 : items_ < max_items_ && (items_ == 0 || bytes_ < max_bytes_);
   }

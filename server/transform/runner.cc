@@ -21,6 +21,10 @@ namespace persistd::transform {
 namespace {
 
 constexpr std::chrono::seconds kExitPatience{1};  // A closed socket means that the process ends, or has.
+// An answer holds a state or an error's text, and little else.
+constexpr uint64_t kMostBesideState = 1u << 20;
+
+FoldOutput TooLate() { return {.status = absl::DeadlineExceededError("the program's turn did not come in time")}; }
 
 }  // namespace
 
@@ -105,8 +109,13 @@ class Runner::Worker {
     std::string answer(4, '\0');
     in_time = in_time && Receive(answer, until);
     if (in_time) {
-      answer.resize(MessageReader(answer).Number32());
-      in_time = Receive(answer, until);
+      const uint64_t size = MessageReader(answer).Number32();
+      // What a worker says may be what a program made of its memory.
+      in_time = size <= options_.max_state_bytes + kMostBesideState;
+      if (in_time) {
+        answer.resize(size);
+        in_time = Receive(answer, until);
+      }
     }
     if (in_time) return answer;
     return WhyEnded(base::Clock::System().SteadyNow() >= until);
@@ -198,6 +207,7 @@ void Runner::Stop() {
     base::MutexLock lock(mutex_);
     stopping_ = true;
     dropped.swap(jobs_);
+    waiting_bytes_ = 0;
     for (Worker* worker : running_) worker->Kill();
     changed_.NotifyAll();
   }
@@ -213,7 +223,21 @@ std::optional<Runner::Job> Runner::NextJob() {
   if (stopping_) return std::nullopt;
   Job job = std::move(jobs_.front());
   jobs_.pop_front();
+  waiting_bytes_ -= job.request.size();
   return job;
+}
+
+std::deque<Runner::Job> Runner::TakeLate() {
+  const base::SteadyTime now = base::Clock::System().SteadyNow();
+  std::deque<Job> late;
+  std::deque<Job> rest;
+  for (Job& job : jobs_) {
+    std::deque<Job>& into = job.deadline <= now ? late : rest;
+    if (job.deadline <= now) waiting_bytes_ -= job.request.size();
+    into.push_back(std::move(job));
+  }
+  jobs_ = std::move(rest);
+  return late;
 }
 
 void Runner::Serve() {
@@ -224,10 +248,16 @@ void Runner::Serve() {
   }
   while (std::optional<Job> job = NextJob()) {
     if (base::Clock::System().SteadyNow() >= job->deadline) {
-      job->promise.TrySet({.status = absl::DeadlineExceededError("the program's turn did not come in time")});
+      job->promise.TrySet(TooLate());
       continue;
     }
     job->promise.TrySet(worker.Run(*job));
+    std::deque<Job> late;
+    {
+      base::MutexLock lock(mutex_);
+      late = TakeLate();
+    }
+    for (Job& waited : late) waited.promise.TrySet(TooLate());
   }
   base::MutexLock lock(mutex_);
   std::erase(running_, &worker);
@@ -242,7 +272,10 @@ base::Future<FoldOutput> Runner::Submit(Job job) {
       refused = absl::UnavailableError("the daemon is shutting down");
     } else if (jobs_.size() >= options_.max_waiting) {
       refused = absl::UnavailableError(absl::StrCat(jobs_.size(), " programs wait already"));
+    } else if (!jobs_.empty() && waiting_bytes_ + job.request.size() > options_.max_waiting_bytes) {
+      refused = absl::UnavailableError(absl::StrCat("programs with ", waiting_bytes_, " bytes of input wait already"));
     } else {
+      waiting_bytes_ += job.request.size();
       jobs_.push_back(job);
       changed_.NotifyOne();
     }

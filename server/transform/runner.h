@@ -1,6 +1,7 @@
 // Runs jq programs in worker processes (worker.h), a few at a time, bounded in time, memory and output. Thread-safe.
 //
-// One thread for each worker hands it requests and waits for its answers, so callers only await a future. A worker
+// One thread for each worker hands it requests and waits for its answers, so callers only await a future. What waits for
+// its turn is answered at its deadline, or up to time_limit later, when the next worker is free to look. A worker
 // whose program takes too long is killed, one that crashed is known to have; the next request starts another. README.md
 // says what a program may do.
 #pragma once
@@ -56,6 +57,7 @@ class Runner {
     uint64_t memory_bytes = 256u << 20;          // Of a worker, beside its own code.
     uint64_t max_state_bytes = 4u << 20;
     size_t max_waiting = 10'000;
+    uint64_t max_waiting_bytes = 256u << 20;  // Of requests that wait.
   };
 
   explicit Runner(Options options);
@@ -82,6 +84,8 @@ class Runner {
 
   void Serve();
   std::optional<Job> NextJob() EXCLUDES(mutex_);
+  // Takes out the jobs whose time is over.
+  std::deque<Job> TakeLate() REQUIRES(mutex_);
   base::Future<FoldOutput> Submit(Job job) EXCLUDES(mutex_);
 
   const Options options_;
@@ -90,6 +94,7 @@ class Runner {
   bool stopping_ GUARDED_BY(mutex_) = false;
   uint32_t next_number_ GUARDED_BY(mutex_) = 1;
   std::deque<Job> jobs_ GUARDED_BY(mutex_);
+  uint64_t waiting_bytes_ GUARDED_BY(mutex_) = 0;  // Of `jobs_`.
   std::vector<Worker*> running_ GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;
 };

@@ -34,7 +34,7 @@ TEST_CASE("There is room while there are fewer items and fewer bytes than allowe
   CHECK_FALSE(*room);
   window.Leave(10);
   CHECK(*room);
-  window.Grow(90);
+  window.Resize(10, 100);
   const auto bytes = Waited(window.Room());
   CHECK_FALSE(*bytes);
   window.Leave(100);
