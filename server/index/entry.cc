@@ -5,7 +5,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
@@ -17,7 +16,6 @@
 namespace persistd::index {
 namespace {
 
-constexpr absl::string_view kCarrierEnd = "._check";
 constexpr absl::string_view kTombstoneType = "_deleted";
 
 // False when it is missing, or is none.
@@ -70,7 +68,7 @@ Entry ToEntry(const jetstream::Message& message) {
   entry.sequence = message.sequence;
   entry.fingerprint = jetstream::Fingerprint(message);
   const bool grouped = ReadPlace(message.headers, "ce-commitgroup", entry.group_place, entry.group_size);
-  if (absl::EndsWith(message.subject, kCarrierEnd)) {
+  if (domain::IsCheckSubject(message.subject)) {
     const bool ours = grouped && ReadText(message.headers, "ce-commitid", true, entry.commit_id);
     entry.kind = ours ? Entry::Kind::kCarrier : Entry::Kind::kForeign;
     return entry;
