@@ -33,9 +33,6 @@ inline constexpr char kChainEntryType[] = "entry";
 // All entries of all chains.
 inline constexpr char kChainSubjects[] = "cim.chains.>";
 
-// True for well-formed UTF-8 without surrogates and overlong forms.
-bool IsUtf8(absl::string_view text);
-
 // An entity id as one subject token: bytes outside `A-Z a-z 0-9 _ -` become `=XX` with upper-case hexadecimal digits.
 std::string EncodeEntity(absl::string_view entity_id);
 
