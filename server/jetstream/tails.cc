@@ -120,9 +120,8 @@ bool Tails::IsFollowed(const std::string& stream) const {
 
 base::Task<absl::StatusOr<std::vector<std::string>>> Tails::ListStreams() {
   std::vector<std::string> streams;
-  for (const absl::string_view subjects : {"cim.events.>", domain::kChainSubjects}) {
-    CO_RETURN_IF_ERROR(co_await AddStreams(subjects, streams));
-  }
+  CO_RETURN_IF_ERROR(co_await AddStreams("cim.events.>", streams));
+  CO_RETURN_IF_ERROR(co_await AddStreams(domain::kChainSubjects, streams));
   co_return streams;
 }
 
