@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   };
   options.fsync_always = [self](int replicas) { return self->FsyncMode(replicas) == jetstream::FsyncMode::kAlways; };
   options.hints = &self->follower_->index();
+  options.block_hints = &self->follower_->index();
   if (HasPrograms(self->config_)) {
     daemon->transforms_ = std::make_unique<transform::Runner>(RunnerOptionsOf(self->config_));
     ASSIGN_OR_RETURN(options.rules, CompileTypeRules(self->config_.repository, *daemon->transforms_));

@@ -10,6 +10,7 @@
 #include "server/base/rfc3339.h"
 #include "server/domain/event.h"
 #include "server/domain/subject.h"
+#include "server/index/cid_key.h"
 #include "server/jetstream/commit_place.h"
 #include "server/jetstream/event_codec.h"
 
@@ -54,6 +55,8 @@ bool ReadEvent(const jetstream::Message& message, Entry& entry) {
   const std::optional<base::WallTime> time = base::ParseRfc3339(*recorded);
   if (entry.version == 0 || !time.has_value()) return false;
   entry.recorded_time = *time;
+  if (const std::string* cid = headers.Find("ce-cid")) entry.cid_key = CidKey(*cid);
+  if (const std::string* cid = headers.Find("ce-datacid")) entry.payload_key = CidKey(*cid);
   return ReadText(headers, "ce-commitid", true, entry.commit_id) &&
          ReadPlace(headers, "ce-commitpart", entry.part, entry.parts) && entry.part <= entry.version &&
          ReadText(headers, "ce-cid", false, entry.cid) && ReadText(headers, "ce-tags", false, entry.tags) &&
