@@ -8,6 +8,7 @@
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
+#include "server/index/cid_key.h"
 
 namespace persistd::index {
 namespace {
@@ -146,6 +147,29 @@ base::Task<std::optional<uint64_t>> LocalIndex::FirstVersion(domain::AggregateRe
     co_return std::nullopt;
   }
   co_return *version;
+}
+
+base::Task<absl::StatusOr<std::vector<repository::MessagePlace>>> LocalIndex::FindBlock(ipld::Cid cid, bool up_to_date,
+                                                                                        base::SteadyTime deadline) {
+  if (up_to_date) {
+    nudge_();
+    CO_RETURN_IF_ERROR(co_await WaitUntilReady(deadline));
+    CO_RETURN_IF_ERROR(co_await Flush(deadline));
+  }
+  const bool in_time = co_await On(hints_, deadline);
+  if (!in_time) co_return domain::IndexNotReady("other reads of it took all of this call's time");
+  ReopenIfOther(hints_);
+  absl::StatusOr<std::vector<CidSegments::Found>> found = hints_.reader.FindCid(CidKey(cid));
+  std::vector<repository::MessagePlace> places;
+  if (!found.ok()) {
+    base::LogWarn("index cannot be read", {{"reason", found.status()}});
+    if (absl::IsDataLoss(found.status())) indexer_->OnDamage();
+    hints_.reader.Reopen();
+    if (up_to_date) co_return domain::IndexNotReady("it cannot be read now");
+    co_return places;
+  }
+  for (CidSegments::Found& one : *found) places.push_back({.stream = std::move(one.stream), .sequence = one.sequence});
+  co_return places;
 }
 
 }  // namespace persistd::index

@@ -166,6 +166,45 @@ TEST_CASE("Parsing is the inverse of building a subject", "[domain]") {
   });
 }
 
+TEST_CASE("Every entry of a chain has the one subject of its chain", "[domain]") {
+  const AggregateRef chain = ChainRef("audit 2026");
+  CHECK(EventSubject(chain, kChainEntryType, 1) == "cim.chains.audit=202026");
+  CHECK(EventFilter(chain) == "cim.chains.audit=202026");
+  CHECK(IsCheckSubject(CheckSubject(Ref("1"))));
+  CHECK_FALSE(IsCheckSubject(EventSubject(ChainRef("_check"), kChainEntryType, 1)));
+  CHECK(IsChain(chain));
+  CHECK_FALSE(IsChain(Ref("1")));
+  CheckProperty([] {
+    const AggregateRef ref = ChainRef(*EntityId());
+    const std::string subject = EventSubject(ref, kChainEntryType, 1);
+    RC_ASSERT(subject == EventFilter(ref));
+    RC_ASSERT(subject.find_first_not_of(std::string(kTokenBytes) + "=.") == std::string::npos);
+    const std::optional<ParsedEventSubject> parsed = ParseEventSubject(subject);
+    RC_ASSERT(parsed.has_value());
+    RC_ASSERT(parsed->ref == ref);
+    RC_ASSERT(parsed->type == kChainEntryType);
+    RC_ASSERT(parsed->schema_version == 1u);
+    RC_ASSERT(!ParseStateSubject(subject).has_value());
+  });
+  CheckProperty([] {
+    const std::string subject =
+        "cim.chains." + *rc::gen::container<std::string>(rc::gen::elementOf(std::string("ab.=014_v>*")));
+    const std::optional<ParsedEventSubject> parsed = ParseEventSubject(subject);
+    if (parsed.has_value()) RC_ASSERT(EventSubject(parsed->ref, parsed->type, parsed->schema_version) == subject);
+  });
+}
+
+TEST_CASE("Callers cannot name a chain as an aggregate", "[domain]") {
+  CHECK(FieldOf(ValidateRef(ChainRef("audit"))) == "ref.context");
+  // Nor does an aggregate's subject lead to one.
+  CHECK_FALSE(ParseEventSubject("cim.events._chains.chain.audit.entry.v1").has_value());
+  for (const char* subject : {"cim.chains", "cim.chains.", "cim.chains.a.b", "cim.chains.=41", "cim.chains.*",
+                              "cim.chains.>", "cim.chains.a b", "cim.chainsa", "Cim.chains.a"}) {
+    INFO(subject);
+    CHECK_FALSE(ParseEventSubject(subject).has_value());
+  }
+}
+
 TEST_CASE("Subjects that are not ours are not parsed", "[domain]") {
   for (const char* subject : {"",
                               "cim.events",
