@@ -70,7 +70,7 @@ repository::Event EventOf(uint64_t version, domain::Payload payload = {}) {
                  .recorded_time = kTime,
                  .commit_id = "commit",
                  .cid = "cid",
-                 .payload_cid = "payload",
+                 .payload_cid = {},
                  .prev_cid = "prev"};
   event.position = PositionOf(version);
   return event;
@@ -321,7 +321,6 @@ TEST_CASE("GetHistory streams the events and ends with the history's end") {
   CHECK(event.commit_id() == "commit");
   CHECK(event.cid() == "cid");
   CHECK(event.prev_cid() == "prev");
-  CHECK(event.payload_cid() == "payload");
   CHECK(event.subject() == "cim.events.sales.order.a=2Eb.placed.v4");
   CHECK(event.position().token() == PositionOf(1000).ToToken());
   const grpc::Status status = reader->Finish();
