@@ -17,3 +17,17 @@ def persistd_test(name, deps = [], **kwargs):
         size = kwargs.pop("size", "small"),
         **kwargs
     )
+
+def persistd_fuzz_test(name, srcs, **kwargs):
+    """A libFuzzer target: a fuzzer with --config=fuzz, otherwise a test that runs it over changes of its seeds."""
+    native.cc_test(
+        name = name,
+        srcs = srcs + ["//tests/fuzz:fuzz_target.h"] + select({
+            "//bazel:fuzzer": [],
+            "//conditions:default": ["//tests/fuzz:driver.cc"],
+        }),
+        copts = _COPTS + kwargs.pop("copts", []),
+        linkopts = select({"//bazel:fuzzer": ["-fsanitize=fuzzer"], "//conditions:default": []}),
+        size = "small",
+        **kwargs
+    )

@@ -80,7 +80,7 @@ program = repository_rule(
 )
 
 def _tools_impl(ctx):
-    # deploy/setup puts what Debian 12 does not package (a current nats-server, buf) into .tools of the checkout.
+    # deploy/setup puts what Debian 12 does not package (a current nats-server, npm's packages) into .tools of the checkout.
     folder = str(ctx.path(ctx.attr.workspace).dirname) + "/.tools"
     for name, candidates in ctx.attr.tools.items():
         paths = [path for path in [ctx.path(folder + "/" + candidate) for candidate in candidates] if path.exists]
@@ -157,8 +157,12 @@ def system_repositories():
     program(name = "protoc", program = "protoc", apt = "protobuf-compiler")
     program(name = "grpc_cpp_plugin", program = "grpc_cpp_plugin", apt = "protobuf-compiler-grpc")
     program(name = "grpc_python_plugin", program = "grpc_python_plugin", apt = "protobuf-compiler-grpc")
+    program(name = "node", program = "node", apt = "nodejs")
     tools(name = "tools", tools = {
         # The native program: node_modules/.bin/buf is a script that needs Node and its own folder around it.
         "buf": ["buf/node_modules/@bufbuild/buf-linux-{}/bin/buf".format(cpu) for cpu in ["x64", "aarch64"]],
+        # Says which packages there are, so that tests run again with others. Scripts find them by their names:
+        # tests/interop/node_modules leads there.
+        "ipld": ["ipld/package.json"],
         "nats-server": ["nats-server/usr/sbin/nats-server"],
     })

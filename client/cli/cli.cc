@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "client/cli/arguments.h"
+#include "client/cli/chains.h"
 #include "client/cli/error_text.h"
 #include "client/cli/help.h"
 #include "client/cli/json_text.h"
@@ -142,13 +143,32 @@ class Command {
     const auto limit = arguments.GetNumber("limit");
     if (!limit.ok()) return UsageError(limit.status());
     client::HistoryReader reader = client.History(*request);
-    for (uint64_t left = limit->value_or(UINT64_MAX); left > 0; --left) {
-      const auto event = reader.Next();
-      if (!event.ok()) return CallError(request->ref(), event.status());
-      if (!event->has_value()) break;
-      if (const int code = Print(ToJson(**event)); code != kExitOk) return code;
+    return PrintEach(reader, limit->value_or(UINT64_MAX), request->ref());
+  }
+
+  int Chain(const Arguments& arguments, const Client& client) {
+    const auto request = BuildChain(arguments, environment_.in);
+    if (!request.ok()) return UsageError(request.status());
+    if (const auto* const append = std::get_if<pb::AppendToChainRequest>(&*request)) {
+      const auto response = client.AppendToChain(*append);
+      if (!response.ok()) return CallError(std::nullopt, response.status(), append->request_id());
+      return PrintForPeople(ToJson(*response));
     }
-    return kExitOk;
+    const auto limit = arguments.GetNumber("limit");
+    if (!limit.ok()) return UsageError(limit.status());
+    client::ChainReader reader = client.Chain(std::get<pb::GetChainRequest>(*request));
+    return PrintEach(reader, limit->value_or(UINT64_MAX), std::nullopt);
+  }
+
+  int Block(const Arguments& arguments, const Client& client) {
+    const auto request = BuildBlock(arguments, environment_.in);
+    if (!request.ok()) return UsageError(request.status());
+    if (const auto* const put = std::get_if<pb::PutBlockRequest>(&*request)) return PrintAnswer(client.PutBlock(*put));
+    const auto block = client.GetBlock(std::get<pb::GetBlockRequest>(*request).cid());
+    if (!block.ok()) return CallError(std::nullopt, block.status());
+    // As it is, for a file or another program.
+    environment_.out << block->data() << std::flush;
+    return environment_.out ? kExitOk : Fail("cannot write the output");
   }
 
   int Info(const Arguments& arguments, const Client& client) {
@@ -180,6 +200,18 @@ class Command {
   int TypesCall(const pb::CreateAggregateTypeRequest& request, const Client& client) {
     return PrintAnswer(client.CreateAggregateType(request));
   }
+  // The first ones that `reader` brings, one a line.
+  template <typename Reader>
+  int PrintEach(Reader& reader, uint64_t most, const std::optional<pb::AggregateRef>& ref) {
+    for (uint64_t left = most; left > 0; --left) {
+      const auto item = reader.Next();
+      if (!item.ok()) return CallError(ref, item.status());
+      if (!item->has_value()) break;
+      if (const int code = Print(ToJson(**item)); code != kExitOk) return code;
+    }
+    return kExitOk;
+  }
+
   template <typename Response>
   int PrintAnswer(const absl::StatusOr<Response>& response) {
     if (!response.ok()) return CallError(std::nullopt, response.status());
@@ -229,6 +261,8 @@ const CommandSpec* FindCommand(const std::string& name) {
       {"delete", &Command::Delete, DeleteFlags()},
       {"snapshot", &Command::Snapshot, SnapshotFlags()},
       {"list", &Command::List, ListFlags()},
+      {"chain", &Command::Chain, ChainFlags()},
+      {"block", &Command::Block, BlockFlags()},
       {"info", &Command::Info, {}},
       {"types", &Command::Types, TypesFlags()},
   };

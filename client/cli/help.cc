@@ -16,6 +16,8 @@ commands:
   list         prints aggregates, one JSON document a line
   delete       deletes an aggregate; its history stays
   snapshot     takes, lists and deletes snapshots of an aggregate
+  chain        appends to a named chain, prints its entries
+  block        stores and prints blocks by their content identifiers (CIDs)
   info         tells about the daemon: versions, NATS, durability, warnings
   types        lists, describes and creates aggregate types
 
@@ -203,6 +205,52 @@ examples:
   persistctl list --filter 'version > 10 AND tags:"vip"' --order-by 'last_modified desc' | jq -r .ref.entityId
 )";
 
+constexpr char kChain[] =
+    R"(persistctl chain keeps chains of any content under a name. Each entry has a content identifier (CID) that follows
+from its content and from the entry before it.
+
+usage: persistctl chain append NAME [--data JSON | --file FILE [--content-type TYPE]] [flags]
+       persistctl chain get NAME [--from N] [--to N] [--reverse] [--limit N]
+
+append:
+  --data JSON            the content, stored byte for byte; @FILE reads it from a file
+  --file FILE            the content is the bytes of this file; - is standard input
+  --content-type TYPE    what they are; default: application/octet-stream
+  --expected-sequence N  only onto exactly N entries; 0: the chain must not exist
+  --actor TEXT, --correlation-id ID, --causation-id ID
+                         who appends and why
+  --request-id ID        repeat an append with the same id and it is stored once; default: a fresh UUIDv7
+
+get prints one JSON document a line:
+  --from N     only entries after entry N
+  --to N       only entries up to entry N, N included
+  --reverse    newest first
+  --limit N    at most N entries
+
+examples:
+  persistctl chain append audit --data '{"checked": true}' --actor alice
+  persistctl chain append releases --file v1.tar.gz --content-type application/gzip
+  persistctl chain get audit --reverse --limit 1 | jq -r .cid
+)";
+
+constexpr char kBlock[] =
+    R"(persistctl block stores blocks under the content identifiers (CIDs) of their bytes, and prints the bytes that a CID
+names: those of a block, and, as far as the daemon's index knows them, the block or the payload of an event.
+
+usage: persistctl block put FILE [--codec raw | dag-cbor] [--expected-cid CID]
+       persistctl block get CID
+
+flags:
+  --codec WORD        what the bytes are; default: raw. Part of the CID; of dag-cbor only its canonical form is taken
+  --expected-cid CID  refuse bytes that have another one
+
+FILE is - for standard input. get prints the bytes as they are, and nothing else.
+
+examples:
+  persistctl block put photo.jpg | jq -r .cid
+  persistctl block get bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku > photo.jpg
+)";
+
 constexpr char kInfo[] =
     R"(persistctl info tells about the daemon: its version and features, the NATS server behind it, the streams it
 uses, what an acknowledged save survives, and warnings about that.
@@ -248,6 +296,8 @@ const char* HelpText(const std::string& command) {
   if (command == "snapshot") return kSnapshot;
   if (command == "list") return kList;
   if (command == "types") return kTypes;
+  if (command == "chain") return kChain;
+  if (command == "block") return kBlock;
   return kMain;
 }
 

@@ -167,6 +167,18 @@ absl::StatusOr<std::string> ToJson(const pb::Snapshot& snapshot) { return Print(
 
 absl::StatusOr<std::string> ToJson(const pb::AggregateMetadata& metadata) { return Print(metadata); }
 
+absl::StatusOr<std::string> ToJson(const pb::AppendToChainResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::GetChainResponse& entry) {
+  const absl::StatusOr<std::string> json = Print(entry);
+  if (!json.ok()) return json;
+  return MapJsonObject(*json, [](const JsonMember& member) {
+    return member.name == "content" ? ShowJson(member.value) : std::string(member.value);
+  });
+}
+
+absl::StatusOr<std::string> ToJson(const pb::PutBlockResponse& response) { return Print(response); }
+
 absl::StatusOr<std::string> ToJson(const pb::CreateAggregateTypeResponse& response) { return Print(response); }
 
 absl::StatusOr<std::string> ToJson(const pb::ListAggregateTypesResponse& response) { return Print(response); }

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
+#include "cim/persistence/v1/chains.pb.h"
 
 namespace persistd::cli {
 
@@ -28,6 +29,9 @@ absl::StatusOr<std::string> ToJson(const cim::persistence::v1::SaveAllResponse& 
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DeleteAggregateResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::Snapshot& snapshot);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AggregateMetadata& metadata);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AppendToChainResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::GetChainResponse& entry);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::PutBlockResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::CreateAggregateTypeResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ListAggregateTypesResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DescribeAggregateTypeResponse& response);

@@ -2,14 +2,13 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/cli/json_text.h"
+#include "client/cli/input.h"
 #include "client/cli/messages.h"
 #include "client/cpp/request_id.h"
 #include "client/cpp/requests.h"
@@ -18,38 +17,6 @@ namespace persistd::cli {
 namespace {
 
 namespace pb = cim::persistence::v1;
-
-absl::StatusOr<std::string> ReadAll(std::istream& in, absl::string_view name) {
-  // No daemon takes more; a file named by mistake must not fill the memory.
-  constexpr size_t kMaxBytes = 64 << 20;
-  std::string text;
-  char buffer[1 << 16];
-  while (in.read(buffer, sizeof buffer) || in.gcount() > 0) {
-    text.append(buffer, static_cast<size_t>(in.gcount()));
-    if (text.size() > kMaxBytes) return absl::InvalidArgumentError(absl::StrCat(name, " is larger than 64 MiB"));
-  }
-  if (in.bad() || !in.eof()) return absl::InvalidArgumentError(absl::StrCat("cannot read ", name));
-  return text;
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::InvalidArgumentError(absl::StrCat("cannot open ", path));
-  return ReadAll(file, path);
-}
-
-// JSON given to the flag `what`, as text or as @FILE.
-absl::StatusOr<pb::Payload> ParsePayload(absl::string_view what, std::string value) {
-  if (absl::StartsWith(value, "@")) {
-    absl::StatusOr<std::string> text = ReadFile(value.substr(1));
-    if (!text.ok()) return text.status();
-    value = *std::move(text);
-  }
-  if (absl::Status status = ValidateJson(value); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": ", status.message()));
-  }
-  return client::JsonPayload(std::move(value));
-}
 
 // TYPE[@SCHEMA_VERSION][=JSON|=@FILE]
 absl::StatusOr<pb::NewEvent> ParseEvent(const std::string& text) {
@@ -154,10 +121,6 @@ absl::Status SetRequestId(const Arguments& arguments, Request& request) {
   }
   if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> ReadInput(const std::string& file, std::istream& in) {
-  return file == "-" ? ReadAll(in, "standard input") : ReadFile(file);
 }
 
 }  // namespace

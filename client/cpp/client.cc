@@ -172,6 +172,26 @@ absl::StatusOr<pb::DescribeAggregateTypeResponse> Client::DescribeAggregateType(
   return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->DescribeAggregateType(request, deadline); });
 }
 
+absl::StatusOr<pb::AppendToChainResponse> Client::AppendToChain(pb::AppendToChainRequest request) const {
+  return RepeatSave(std::move(request), &Stub::AppendToChain);
+}
+
+ChainReader Client::Chain(pb::GetChainRequest request) const {
+  return ChainReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
+}
+
+absl::StatusOr<pb::PutBlockResponse> Client::PutBlock(const pb::PutBlockRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->PutBlock(request, deadline); });
+}
+
+absl::StatusOr<pb::GetBlockResponse> Client::GetBlock(const std::string& cid) const {
+  pb::GetBlockRequest request;
+  request.set_cid(cid);
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetBlock(request, deadline); });
+}
+
 HistoryReader Client::History(pb::GetHistoryRequest request) const {
   return HistoryReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
 }

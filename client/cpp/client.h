@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
+#include "cim/persistence/v1/chains.pb.h"
 #include "client/cpp/errors.h"
 #include "client/cpp/history.h"
 #include "client/cpp/request_id.h"
@@ -99,6 +100,16 @@ class Client {
 
   // The events of an aggregate, one by one. The call is made by the reader's first Next().
   HistoryReader History(cim::persistence::v1::GetHistoryRequest request) const;
+
+  // Appends to a named chain. Repeated as Save is.
+  absl::StatusOr<cim::persistence::v1::AppendToChainResponse> AppendToChain(
+      cim::persistence::v1::AppendToChainRequest request) const;
+  // The entries of a named chain, as History.
+  ChainReader Chain(cim::persistence::v1::GetChainRequest request) const;
+  // Blocks by their CIDs. Both can be repeated.
+  absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(
+      const cim::persistence::v1::PutBlockRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(const std::string& cid) const;
 
  private:
   // Of something that is stored at most once by its request_id.

@@ -7,6 +7,7 @@
 
 #include "cim/persistence/v1/admin.grpc.pb.h"
 #include "cim/persistence/v1/aggregates.grpc.pb.h"
+#include "cim/persistence/v1/chains.grpc.pb.h"
 #include "client/cpp/errors.h"
 #include "client/cpp/stub.h"
 #include "grpcpp/client_context.h"
@@ -34,25 +35,27 @@ absl::StatusOr<Response> Call(Service& service,
   return response;
 }
 
-class GrpcHistoryStream final : public HistoryStream {
+// `Service` is kept as long as the call.
+template <typename Service, typename Item>
+class GrpcItemStream final : public ItemStream<Item> {
  public:
-  GrpcHistoryStream(std::shared_ptr<pb::AggregateService::Stub> service, const pb::GetHistoryRequest& request,
-                    Stub::Deadline deadline)
+  template <typename Method, typename Request>
+  GrpcItemStream(std::shared_ptr<Service> service, Method method, const Request& request, Stub::Deadline deadline)
       : service_(std::move(service)) {
     SetDeadline(context_, deadline);
-    reader_ = service_->GetHistory(&context_, request);
+    reader_ = (service_.get()->*method)(&context_, request);
   }
 
-  ~GrpcHistoryStream() override {
+  ~GrpcItemStream() override {
     if (finished_) return;
     context_.TryCancel();
     // gRPC wants every call finished; a reader that was left in the middle has no use for the outcome.
     (void)reader_->Finish();
   }
 
-  absl::StatusOr<std::optional<pb::RecordedEvent>> Next() override {
-    pb::RecordedEvent event;
-    if (reader_->Read(&event)) return event;
+  absl::StatusOr<std::optional<Item>> Next() override {
+    Item item;
+    if (reader_->Read(&item)) return item;
     finished_ = true;
     const grpc::Status status = reader_->Finish();
     if (!status.ok()) return FromGrpcStatus(status);
@@ -60,9 +63,9 @@ class GrpcHistoryStream final : public HistoryStream {
   }
 
  private:
-  const std::shared_ptr<pb::AggregateService::Stub> service_;
+  const std::shared_ptr<Service> service_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<pb::RecordedEvent>> reader_;
+  std::unique_ptr<grpc::ClientReader<Item>> reader_;
   bool finished_ = false;
 };
 
@@ -100,7 +103,9 @@ class GrpcSaveStreamCall final : public SaveStreamCall {
 class GrpcStub final : public Stub {
  public:
   explicit GrpcStub(const std::shared_ptr<grpc::Channel>& channel)
-      : aggregates_(pb::AggregateService::NewStub(channel)), admin_(pb::AdminService::NewStub(channel)) {}
+      : aggregates_(pb::AggregateService::NewStub(channel)),
+        chains_(pb::ChainService::NewStub(channel)),
+        admin_(pb::AdminService::NewStub(channel)) {}
 
   absl::StatusOr<pb::SaveResponse> Save(const pb::SaveRequest& request, Deadline deadline) override {
     return Call(*aggregates_, &pb::AggregateService::Stub::Save, request, deadline);
@@ -115,7 +120,8 @@ class GrpcStub final : public Stub {
     return Call(*aggregates_, &pb::AggregateService::Stub::GetMetadata, request, deadline);
   }
   std::unique_ptr<HistoryStream> GetHistory(const pb::GetHistoryRequest& request, Deadline deadline) override {
-    return std::make_unique<GrpcHistoryStream>(aggregates_, request, deadline);
+    return std::make_unique<GrpcItemStream<pb::AggregateService::Stub, pb::RecordedEvent>>(
+        aggregates_, &pb::AggregateService::Stub::GetHistory, request, deadline);
   }
   absl::StatusOr<pb::SaveAllResponse> SaveAll(const pb::SaveAllRequest& request, Deadline deadline) override {
     return Call(*aggregates_, &pb::AggregateService::Stub::SaveAll, request, deadline);
@@ -165,6 +171,20 @@ class GrpcStub final : public Stub {
     return answers;
   }
   std::shared_ptr<SaveStreamCall> SaveStream() override { return std::make_shared<GrpcSaveStreamCall>(aggregates_); }
+  absl::StatusOr<pb::AppendToChainResponse> AppendToChain(const pb::AppendToChainRequest& request,
+                                                          Deadline deadline) override {
+    return Call(*chains_, &pb::ChainService::Stub::AppendToChain, request, deadline);
+  }
+  std::unique_ptr<ChainStream> GetChain(const pb::GetChainRequest& request, Deadline deadline) override {
+    return std::make_unique<GrpcItemStream<pb::ChainService::Stub, pb::GetChainResponse>>(
+        chains_, &pb::ChainService::Stub::GetChain, request, deadline);
+  }
+  absl::StatusOr<pb::PutBlockResponse> PutBlock(const pb::PutBlockRequest& request, Deadline deadline) override {
+    return Call(*chains_, &pb::ChainService::Stub::PutBlock, request, deadline);
+  }
+  absl::StatusOr<pb::GetBlockResponse> GetBlock(const pb::GetBlockRequest& request, Deadline deadline) override {
+    return Call(*chains_, &pb::ChainService::Stub::GetBlock, request, deadline);
+  }
   absl::StatusOr<pb::GetServerInfoResponse> GetServerInfo(const pb::GetServerInfoRequest& request,
                                                           Deadline deadline) override {
     return Call(*admin_, &pb::AdminService::Stub::GetServerInfo, request, deadline);
@@ -184,6 +204,7 @@ class GrpcStub final : public Stub {
 
  private:
   const std::shared_ptr<pb::AggregateService::Stub> aggregates_;
+  const std::shared_ptr<pb::ChainService::Stub> chains_;
   const std::unique_ptr<pb::AdminService::Stub> admin_;
 };
 

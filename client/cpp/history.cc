@@ -6,69 +6,102 @@
 #include "client/cpp/errors.h"
 
 namespace persistd::client {
+namespace {
 
 namespace pb = cim::persistence::v1;
 
-HistoryReader::HistoryReader(std::shared_ptr<Stub> stub, std::shared_ptr<Clock> clock, Options options,
-                             pb::GetHistoryRequest request)
+std::unique_ptr<HistoryStream> Open(Stub& stub, const pb::GetHistoryRequest& request, Stub::Deadline deadline) {
+  return stub.GetHistory(request, deadline);
+}
+uint64_t NumberOf(const pb::RecordedEvent& event) { return event.version(); }
+uint64_t From(const pb::GetHistoryRequest& request) { return request.from_version(); }
+std::optional<uint64_t> To(const pb::GetHistoryRequest& request) {
+  return request.has_to_version() ? std::optional(request.to_version()) : std::nullopt;
+}
+void SetFrom(uint64_t version, pb::GetHistoryRequest& request) { request.set_from_version(version); }
+void SetTo(uint64_t version, pb::GetHistoryRequest& request) { request.set_to_version(version); }
+
+std::unique_ptr<ChainStream> Open(Stub& stub, const pb::GetChainRequest& request, Stub::Deadline deadline) {
+  return stub.GetChain(request, deadline);
+}
+uint64_t NumberOf(const pb::GetChainResponse& entry) { return entry.sequence(); }
+uint64_t From(const pb::GetChainRequest& request) { return request.from_sequence(); }
+std::optional<uint64_t> To(const pb::GetChainRequest& request) {
+  return request.has_to_sequence() ? std::optional(request.to_sequence()) : std::nullopt;
+}
+void SetFrom(uint64_t sequence, pb::GetChainRequest& request) { request.set_from_sequence(sequence); }
+void SetTo(uint64_t sequence, pb::GetChainRequest& request) { request.set_to_sequence(sequence); }
+
+}  // namespace
+
+template <typename Call>
+ResumingReader<Call>::ResumingReader(std::shared_ptr<Stub> stub, std::shared_ptr<Clock> clock, Options options,
+                                     Request request)
     : stub_(std::move(stub)), clock_(std::move(clock)), options_(options), request_(std::move(request)) {}
 
-absl::StatusOr<std::optional<pb::RecordedEvent>> HistoryReader::Next() {
+template <typename Call>
+absl::StatusOr<std::optional<typename Call::Item>> ResumingReader<Call>::Next() {
   if (end_.has_value()) return End(*end_);
   const Clock::TimePoint deadline = clock_->Now() + options_.timeout;
   RetryLoop retry(options_.retry, *clock_, deadline);
   while (true) {
     if (stream_ == nullptr) {
       if (Exhausted()) return End(absl::OkStatus());
-      stream_ = stub_->GetHistory(request_, deadline);
+      stream_ = Open(*stub_, request_, deadline);
       stream_delivered_ = false;
     }
-    absl::StatusOr<std::optional<pb::RecordedEvent>> event = stream_->Next();
-    if (event.ok() && event->has_value()) {
-      if (absl::Status status = Advance(**event); !status.ok()) return End(std::move(status));
+    absl::StatusOr<std::optional<Item>> item = stream_->Next();
+    if (item.ok() && item->has_value()) {
+      if (absl::Status status = Advance(**item); !status.ok()) return End(std::move(status));
       stream_delivered_ = true;
-      return event;
+      return item;
     }
     stream_.reset();
-    if (event.ok()) return End(absl::OkStatus());
+    if (item.ok()) return End(absl::OkStatus());
     // A stream cannot outlive the deadline it was opened with, but a long history or a slow reader may. One that has
     // delivered before is simply opened again; only one that delivers nothing in time is a failure.
-    if (absl::IsDeadlineExceeded(event.status()) && stream_delivered_) continue;
-    if (!retry.WaitToRetry(event.status())) {
-      if (retry.attempts() == 1) return End(event.status());
-      return End(Annotate(event.status(), absl::StrCat("after ", retry.attempts(), " attempts")));
+    if (absl::IsDeadlineExceeded(item.status()) && stream_delivered_) continue;
+    if (!retry.WaitToRetry(item.status())) {
+      if (retry.attempts() == 1) return End(item.status());
+      return End(Annotate(item.status(), absl::StrCat("after ", retry.attempts(), " attempts")));
     }
   }
 }
 
-absl::Status HistoryReader::Advance(const pb::RecordedEvent& event) {
-  const uint64_t version = event.version();
-  const bool continues = request_.reverse() ? !request_.has_to_version() || version <= request_.to_version()
-                                            : version > request_.from_version();
-  if (version == 0 || !continues) {
-    return absl::InternalError(absl::StrCat("the daemon sent version ", version,
+template <typename Call>
+absl::Status ResumingReader<Call>::Advance(const Item& item) {
+  const uint64_t number = NumberOf(item);
+  const bool continues =
+      request_.reverse() ? number <= To(request_).value_or(UINT64_MAX) : number > From(request_);
+  if (number == 0 || !continues) {
+    return absl::InternalError(absl::StrCat("the daemon sent version ", number,
                                             ", which does not continue the history (", request_.ShortDebugString(),
                                             ")"));
   }
   returned_any_ = true;
   if (request_.reverse()) {
-    request_.set_to_version(version - 1);
+    SetTo(number - 1, request_);
   } else {
-    request_.set_from_version(version);
+    SetFrom(number, request_);
   }
   return absl::OkStatus();
 }
 
-bool HistoryReader::Exhausted() const {
+template <typename Call>
+bool ResumingReader<Call>::Exhausted() const {
   // Before the first event the request is the caller's, and the daemon is to judge it.
-  return returned_any_ && request_.has_to_version() && request_.to_version() <= request_.from_version();
+  return returned_any_ && To(request_).value_or(UINT64_MAX) <= From(request_);
 }
 
-absl::StatusOr<std::optional<pb::RecordedEvent>> HistoryReader::End(absl::Status status) {
+template <typename Call>
+absl::StatusOr<std::optional<typename Call::Item>> ResumingReader<Call>::End(absl::Status status) {
   stream_.reset();
   end_ = std::move(status);
   if (!end_->ok()) return *end_;
   return std::nullopt;
 }
+
+template class ResumingReader<HistoryCall>;
+template class ResumingReader<ChainCall>;
 
 }  // namespace persistd::client

@@ -8,19 +8,23 @@
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
+#include "cim/persistence/v1/chains.pb.h"
 #include "client/cpp/retry.h"
 #include "grpcpp/channel.h"
 
 namespace persistd::client {
 
-// The events of one GetHistory call. Not thread-safe. Destroying it ends the call.
-class HistoryStream {
+// What one call streams. Not thread-safe. Destroying it ends the call.
+template <typename Item>
+class ItemStream {
  public:
-  virtual ~HistoryStream() = default;
+  virtual ~ItemStream() = default;
 
-  // The next event, nullopt after the last one, or why the stream broke. Not to be called again after the last two.
-  virtual absl::StatusOr<std::optional<cim::persistence::v1::RecordedEvent>> Next() = 0;
+  // The next item, nullopt after the last one, or why the stream broke. Not to be called again after the last two.
+  virtual absl::StatusOr<std::optional<Item>> Next() = 0;
 };
+using HistoryStream = ItemStream<cim::persistence::v1::RecordedEvent>;
+using ChainStream = ItemStream<cim::persistence::v1::GetChainResponse>;
 
 // One SaveStream call. One thread writes while another one reads.
 class SaveStreamCall {
@@ -71,6 +75,14 @@ class Stub {
       const std::vector<cim::persistence::v1::LoadRequest>& requests, Deadline deadline) = 0;
   // Without a deadline.
   virtual std::shared_ptr<SaveStreamCall> SaveStream() = 0;
+  virtual absl::StatusOr<cim::persistence::v1::AppendToChainResponse> AppendToChain(
+      const cim::persistence::v1::AppendToChainRequest& request, Deadline deadline) = 0;
+  virtual std::unique_ptr<ChainStream> GetChain(const cim::persistence::v1::GetChainRequest& request,
+                                                Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(
+      const cim::persistence::v1::PutBlockRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(
+      const cim::persistence::v1::GetBlockRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::CreateAggregateTypeResponse> CreateAggregateType(

@@ -29,7 +29,8 @@ constexpr std::chrono::seconds kLockPatience{2};
 
 constexpr const char* kFeatures[] = {
     "save",        "load",       "history", "get_at_version",  "get_metadata",    "idempotent_save", "save_all",
-    "save_stream", "batch_load", "delete",  "aggregate_types", "list_aggregates", "snapshots",       "large_states"};
+    "save_stream", "batch_load", "delete",  "aggregate_types", "list_aggregates", "snapshots",       "large_states",
+    "chains",      "blocks"};
 
 }  // namespace
 
@@ -54,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
   };
   options.fsync_always = [self](int replicas) { return self->FsyncMode(replicas) == jetstream::FsyncMode::kAlways; };
   options.hints = &self->follower_->index();
+  options.block_hints = &self->follower_->index();
   if (HasPrograms(self->config_)) {
     daemon->transforms_ = std::make_unique<transform::Runner>(RunnerOptionsOf(self->config_));
     ASSIGN_OR_RETURN(options.rules, CompileTypeRules(self->config_.repository, *daemon->transforms_));
@@ -68,6 +70,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                      .item_deadline = self->config_.server.default_deadline,
                                      .max_stream_saves = self->config_.commit.max_stream_saves,
                                      .clock = clock});
+  daemon->chains_ = std::make_unique<rpc::ChainService>(
+      self->repository_.get(), self->repository_->blocks(),
+      rpc::ChainService::Options{.limits = RequestLimitsOf(self->config_.limits),
+                                 .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
+                                 .enable_ipld = self->config_.repository.enable_ipld,
+                                 .clock = clock});
   daemon->watch_ =
       std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },
                                                          .on_looked = [self] { self->UpdateHealth(/*look=*/false); }},
@@ -129,6 +137,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   RETURN_IF_ERROR(follower_->Open());
   std::vector<rpc::Service> services;
   services.push_back(aggregates_->MakeService());
+  services.push_back(chains_->MakeService());
   services.push_back(admin_->MakeService());
   ASSIGN_OR_RETURN(server_, rpc::Server::Create(ServerOptionsOf(config_), std::move(services)));
   server_->Start();

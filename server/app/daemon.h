@@ -30,6 +30,7 @@
 #include "server/repository/repository.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/aggregate_service.h"
+#include "server/rpc/chain_service.h"
 #include "server/rpc/server.h"
 #include "server/transform/runner.h"
 
@@ -90,6 +91,7 @@ class Daemon {
   std::unique_ptr<repository::BlockCollector> collector_;
   std::unique_ptr<BlockCollection> collection_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
+  std::unique_ptr<rpc::ChainService> chains_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<rpc::Server> server_;
 

@@ -191,6 +191,11 @@ class Rules {
     CheckDistinct("repository.event_stream_name", "repository.aggregate_stream_name");
     CheckDistinct("repository.read_model_bucket", "repository.snapshot_bucket");
     const Repository& repository = config_.repository;
+    for (const auto& [path, name] : {std::pair("repository.event_stream_name", &repository.event_stream_name),
+                                     std::pair("repository.aggregate_stream_name", &repository.aggregate_stream_name)}) {
+      if (!AllRead({path}) || *name != "CIM-CHAINS") continue;
+      Refuse(path, absl::StrCat(*name, " holds the named chains; allowed: any other name"));
+    }
     for (const auto& [path, name] : {std::pair("repository.read_model_bucket", &repository.read_model_bucket),
                                      std::pair("repository.snapshot_bucket", &repository.snapshot_bucket)}) {
       if (!AllRead({path}) || (*name != "cim-blocks" && *name != "cim-control")) continue;

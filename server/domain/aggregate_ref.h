@@ -25,4 +25,9 @@ struct AggregateRef {
   }
 };
 
+// Named chains are aggregates of a type of their own, which no caller can name: a leading `_` is reserved.
+inline constexpr char kChainContext[] = "_chains";
+inline constexpr char kChainAggregate[] = "chain";
+inline bool IsChain(const AggregateRef& ref) { return ref.context == kChainContext; }
+
 }  // namespace persistd::domain

@@ -44,8 +44,12 @@ std::string Printable(absl::string_view text) {
 }
 
 std::string Name(const AggregateRef& ref) {
+  if (IsChain(ref)) return absl::StrCat("chain ", Printable(ref.entity_id));
   return absl::StrCat(ref.context, "/", ref.aggregate, "/", Printable(ref.entity_id));
 }
+
+// At the beginning of a message, or after `of`.
+std::string Called(const AggregateRef& ref) { return absl::StrCat(IsChain(ref) ? "" : "aggregate ", Name(ref)); }
 
 void SetLimit(const LimitExceeded& limit, pb::ErrorDetail& detail) {
   detail.mutable_limit()->set_name(limit.name);
@@ -89,7 +93,7 @@ absl::Status AggregateNotFound(const AggregateRef& ref, bool deleted) {
   SetRef(ref, detail);
   detail.set_deleted(deleted);
   return Make(absl::StatusCode::kNotFound,
-              absl::StrCat("aggregate ", Name(ref), deleted ? " is deleted" : " does not exist"), detail);
+              absl::StrCat(Called(ref), deleted ? " is deleted" : " does not exist"), detail);
 }
 
 absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t actual) {
@@ -98,7 +102,7 @@ absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t 
   detail.mutable_version_conflict()->set_expected_version(wanted);
   detail.mutable_version_conflict()->set_actual_version(actual);
   return Make(absl::StatusCode::kNotFound,
-              absl::StrCat("aggregate ", Name(ref), " has no version ", wanted, " yet; it is at version ", actual),
+              absl::StrCat(Called(ref), " has no version ", wanted, " yet; it is at version ", actual),
               detail);
 }
 
@@ -106,7 +110,7 @@ absl::Status NothingRecordedBy(const AggregateRef& ref, absl::string_view time, 
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_VERSION_NOT_FOUND);
   SetRef(ref, detail);
   detail.mutable_version_conflict()->set_actual_version(actual);
-  return Make(absl::StatusCode::kNotFound, absl::StrCat("aggregate ", Name(ref), " did not exist yet at ", time),
+  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(ref), " did not exist yet at ", time),
               detail);
 }
 
@@ -115,9 +119,9 @@ absl::Status VersionConflict(const AggregateRef& ref, std::optional<uint64_t> ex
   SetRef(ref, detail);
   if (expected.has_value()) detail.mutable_version_conflict()->set_expected_version(*expected);
   detail.mutable_version_conflict()->set_actual_version(actual);
-  std::string message = absl::StrCat("aggregate ", Name(ref), " is at version ", actual);
+  std::string message = absl::StrCat(Called(ref), " is at version ", actual);
   if (!expected.has_value()) {
-    message = absl::StrCat("aggregate ", Name(ref), " does not exist, but must");
+    message = absl::StrCat(Called(ref), " does not exist, but must");
   } else if (*expected == 0) {
     absl::StrAppend(&message, ", but must not exist");
   } else {
@@ -153,7 +157,7 @@ absl::Status ForeignMessage(const AggregateRef& ref, absl::string_view stream, u
   SetRef(ref, detail);
   return Make(
       absl::StatusCode::kFailedPrecondition,
-      absl::StrCat("the last message of aggregate ", Name(ref), " (stream ", stream, ", sequence ", sequence,
+      absl::StrCat("the last message of ", Called(ref), " (stream ", stream, ", sequence ", sequence,
                    ") was not written by persistd; an operator must find who publishes there, stop it, and restore "
                    "the stream from a backup made before. Reads go on"),
       detail);
@@ -221,7 +225,7 @@ absl::Status HistoryRemoved(const AggregateRef& ref, uint64_t first_version, abs
   const std::string later =
       absl::StrCat("ask for version ", first_version, " or a later one, or load the aggregate as it is now");
   return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("the events of aggregate ", Name(ref), " before version ", first_version,
+              absl::StrCat("the events of ", Called(ref), " before version ", first_version,
                            " were removed after a snapshot (retention: truncate_before_snapshot); ",
                            advice.empty() ? absl::string_view(later) : advice),
               detail);
@@ -253,7 +257,7 @@ absl::Status AggregateDeleted(const AggregateRef& ref, uint64_t actual) {
   detail.set_deleted(true);
   detail.mutable_version_conflict()->set_actual_version(actual);
   return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("aggregate ", Name(ref), " is deleted; to undelete it, save with expected_version ", actual),
+              absl::StrCat(Called(ref), " is deleted; to undelete it, save with expected_version ", actual),
               detail);
 }
 
@@ -261,14 +265,14 @@ absl::Status SnapshotNotFound(const AggregateRef& ref, uint64_t version) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_SNAPSHOT_NOT_FOUND);
   SetRef(ref, detail);
   return Make(absl::StatusCode::kNotFound,
-              absl::StrCat("aggregate ", Name(ref), " has no snapshot of version ", version), detail);
+              absl::StrCat(Called(ref), " has no snapshot of version ", version), detail);
 }
 
 absl::Status NoState(const AggregateRef& ref, uint64_t version) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_NO_STATE);
   SetRef(ref, detail);
   return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat("there is no state of aggregate ", Name(ref), " at version ", version,
+              absl::StrCat("there is no state of ", Called(ref), " at version ", version,
                            ": none is stored and its type has no fold; give the state in the request"),
               detail);
 }
@@ -276,7 +280,7 @@ absl::Status NoState(const AggregateRef& ref, uint64_t version) {
 absl::Status TransformFailed(const AggregateRef& ref, absl::string_view what) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_TRANSFORM_FAILED);
   SetRef(ref, detail);
-  return Make(absl::StatusCode::kFailedPrecondition, absl::StrCat("aggregate ", Name(ref), ": ", what), detail);
+  return Make(absl::StatusCode::kFailedPrecondition, absl::StrCat(Called(ref), ": ", what), detail);
 }
 
 absl::Status IndexNotReady(absl::string_view what) {
@@ -296,6 +300,26 @@ absl::Status TypeExists(absl::string_view context, absl::string_view aggregate, 
   return Make(absl::StatusCode::kAlreadyExists,
               absl::StrCat("aggregate type ", context, "/", aggregate, " exists with other settings: ", difference),
               Detail(pb::ERROR_REASON_TYPE_EXISTS));
+}
+
+absl::Status BlockNotFound(absl::string_view cid) {
+  return Make(absl::StatusCode::kNotFound,
+              absl::StrCat("there is no block ", cid, ", and the index of this daemon knows no event or payload of it"),
+              Detail(pb::ERROR_REASON_BLOCK_NOT_FOUND));
+}
+
+absl::Status ChainNotFound(const AggregateRef& chain) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_CHAIN_NOT_FOUND);
+  SetRef(chain, detail);
+  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(chain), " does not exist: nothing was appended to it"),
+              detail);
+}
+
+absl::Status ChainsAreOff() {
+  return Make(absl::StatusCode::kFailedPrecondition,
+              "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld "
+              "to true",
+              Detail(pb::ERROR_REASON_NOT_CHAINED));
 }
 
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate) {

@@ -81,6 +81,10 @@ absl::Status IndexNotReady(absl::string_view what);
 absl::Status PositionNotReached(const AggregateRef& ref, absl::string_view position);
 // The type of an aggregate: context and aggregate.
 absl::Status TypeExists(absl::string_view context, absl::string_view aggregate, absl::string_view difference);
+absl::Status BlockNotFound(absl::string_view cid);
+absl::Status ChainNotFound(const AggregateRef& chain);
+// Nothing can be appended to chains without CIDs.
+absl::Status ChainsAreOff();
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate);
 
 }  // namespace persistd::domain

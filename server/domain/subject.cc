@@ -1,20 +1,26 @@
 #include "server/domain/subject.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/event.h"
+#include "server/domain/utf8.h"
 
 namespace persistd::domain {
 namespace {
 
 constexpr absl::string_view kEventPrefix = "cim.events";
 constexpr absl::string_view kStatePrefix = "cim.aggregates";
+constexpr absl::string_view kChainPrefix = "cim.chains.";
+constexpr absl::string_view kCheckEnd = "._check";
 
 bool IsTokenByte(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
@@ -40,6 +46,8 @@ std::string EntityPrefix(absl::string_view prefix, const AggregateRef& ref) {
   return absl::StrCat(prefix, ".", ref.context, ".", ref.aggregate, ".", EncodeEntity(ref.entity_id));
 }
 
+std::string ChainSubject(const AggregateRef& ref) { return absl::StrCat(kChainPrefix, EncodeEntity(ref.entity_id)); }
+
 // `v1` to `v999999`, without leading zeros.
 std::optional<uint32_t> ParseSchemaVersion(absl::string_view token) {
   if (token.size() < 2 || token.size() > 7 || token[0] != 'v' || token[1] == '0') return std::nullopt;
@@ -61,36 +69,6 @@ std::optional<AggregateRef> ParseRef(const std::vector<absl::string_view>& token
 
 }  // namespace
 
-bool IsUtf8(absl::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    size_t length;
-    uint32_t code;
-    uint32_t least;  // The smallest code point that needs this length.
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    } else if (lead >= 0xC2 && lead <= 0xDF) {
-      length = 2, code = lead & 0x1F, least = 0x80;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-      length = 3, code = lead & 0x0F, least = 0x800;
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-      length = 4, code = lead & 0x07, least = 0x10000;
-    } else {
-      return false;
-    }
-    if (i + length > text.size()) return false;
-    for (size_t k = 1; k < length; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xC0) != 0x80) return false;
-      code = code << 6 | (next & 0x3F);
-    }
-    if (code < least || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return false;
-    i += length;
-  }
-  return true;
-}
-
 absl::Status ValidateToken(absl::string_view token, absl::string_view field) {
   if (IsToken(token, false)) return absl::OkStatus();
   return InvalidField(field, token.empty()
@@ -101,13 +79,19 @@ absl::Status ValidateToken(absl::string_view token, absl::string_view field) {
 absl::Status ValidateRef(const AggregateRef& ref, absl::string_view prefix) {
   RETURN_IF_ERROR(ValidateToken(ref.context, absl::StrCat(prefix, "context")));
   RETURN_IF_ERROR(ValidateToken(ref.aggregate, absl::StrCat(prefix, "aggregate")));
-  const std::string field = absl::StrCat(prefix, "entity_id");
-  if (ref.entity_id.empty()) return InvalidField(field, "must not be empty");
-  if (ref.entity_id.size() > kMaxEntityBytes) {
-    return InvalidField(field, absl::StrCat("must be at most 128 bytes, has ", ref.entity_id.size()));
+  return ValidateEntityId(ref.entity_id, absl::StrCat(prefix, "entity_id"));
+}
+
+absl::Status ValidateEntityId(absl::string_view id, absl::string_view field) {
+  if (id.empty()) return InvalidField(field, "must not be empty");
+  if (id.size() > kMaxEntityBytes) {
+    return InvalidField(field, absl::StrCat("must be at most 128 bytes, has ", id.size()));
   }
-  if (!IsUtf8(ref.entity_id)) return InvalidField(field, "must be valid UTF-8");
-  return absl::OkStatus();
+  return IsUtf8(id) ? absl::OkStatus() : InvalidField(field, "must be valid UTF-8");
+}
+
+AggregateRef ChainRef(std::string name) {
+  return {.context = kChainContext, .aggregate = kChainAggregate, .entity_id = std::move(name)};
 }
 
 std::string EncodeEntity(absl::string_view entity_id) {
@@ -149,13 +133,20 @@ std::optional<std::string> DecodeEntity(absl::string_view token) {
 }
 
 std::string EventSubject(const AggregateRef& ref, absl::string_view type, uint32_t schema_version) {
+  if (IsChain(ref)) return ChainSubject(ref);
   return absl::StrCat(EntityPrefix(kEventPrefix, ref), ".", type, ".v", schema_version);
 }
 
-std::string EventFilter(const AggregateRef& ref) { return absl::StrCat(EntityPrefix(kEventPrefix, ref), ".>"); }
+std::string EventFilter(const AggregateRef& ref) {
+  return IsChain(ref) ? ChainSubject(ref) : absl::StrCat(EntityPrefix(kEventPrefix, ref), ".>");
+}
 
 std::string CheckSubject(const AggregateRef& ref) {
-  return absl::StrCat("cim.events.", ref.context, ".", ref.aggregate, "._check");
+  return absl::StrCat(kEventPrefix, ".", ref.context, ".", ref.aggregate, kCheckEnd);
+}
+
+bool IsCheckSubject(absl::string_view subject) {
+  return absl::StartsWith(subject, kEventPrefix) && absl::EndsWith(subject, kCheckEnd);
 }
 
 std::string StateSubject(const AggregateRef& ref, uint32_t schema_version) {
@@ -165,6 +156,11 @@ std::string StateSubject(const AggregateRef& ref, uint32_t schema_version) {
 std::string StateFilter(const AggregateRef& ref) { return absl::StrCat(EntityPrefix(kStatePrefix, ref), ".state.>"); }
 
 std::optional<ParsedEventSubject> ParseEventSubject(absl::string_view subject) {
+  if (absl::ConsumePrefix(&subject, kChainPrefix)) {
+    std::optional<std::string> name = DecodeEntity(subject);
+    if (!name.has_value()) return std::nullopt;
+    return ParsedEventSubject{.ref = ChainRef(*std::move(name)), .type = kChainEntryType, .schema_version = 1};
+  }
   const std::vector<absl::string_view> tokens = absl::StrSplit(subject, '.');
   if (tokens.size() != 7 || tokens[0] != "cim" || tokens[1] != "events") return std::nullopt;
   std::optional<AggregateRef> ref = ParseRef(tokens);

@@ -24,8 +24,14 @@ absl::Status ValidateToken(absl::string_view token, absl::string_view field);
 // Checks all parts; the error names the field as `<prefix>context` and so on.
 absl::Status ValidateRef(const AggregateRef& ref, absl::string_view prefix = "ref.");
 
-// True for well-formed UTF-8 without surrogates and overlong forms.
-bool IsUtf8(absl::string_view text);
+// 1 to 128 bytes of UTF-8: an entity id, or the name of a chain. The error names `field`.
+absl::Status ValidateEntityId(absl::string_view id, absl::string_view field);
+
+AggregateRef ChainRef(std::string name);
+// Entries of chains are events of this type, of schema version 1.
+inline constexpr char kChainEntryType[] = "entry";
+// All entries of all chains.
+inline constexpr char kChainSubjects[] = "cim.chains.>";
 
 // An entity id as one subject token: bytes outside `A-Z a-z 0-9 _ -` become `=XX` with upper-case hexadecimal digits.
 std::string EncodeEntity(absl::string_view entity_id);
@@ -33,10 +39,10 @@ std::string EncodeEntity(absl::string_view entity_id);
 // The inverse; nullopt for every text that EncodeEntity does not produce from a valid id.
 std::optional<std::string> DecodeEntity(absl::string_view token);
 
-// cim.events.{context}.{aggregate}.{entity}.{event}.v{schema version}
+// cim.events.{context}.{aggregate}.{entity}.{event}.v{schema version}; of a chain cim.chains.{name} for every entry.
 std::string EventSubject(const AggregateRef& ref, absl::string_view type, uint32_t schema_version);
 
-// cim.events.{context}.{aggregate}.{entity}.> : every event of one aggregate. THE spelling for JetStream's optimistic
+// cim.events.{context}.{aggregate}.{entity}.>, or cim.chains.{name} : every event of one aggregate. THE spelling for JetStream's optimistic
 // concurrency check: on a replicated stream a second spelling of the same filter loses updates, so nothing else may
 // build one.
 std::string EventFilter(const AggregateRef& ref);
@@ -44,6 +50,8 @@ std::string EventFilter(const AggregateRef& ref);
 // cim.events.{context}.{aggregate}._check : where a commit of several aggregates carries the checks of those that it
 // does not write. A token less than an event's subject, so that no EventFilter matches it.
 std::string CheckSubject(const AggregateRef& ref);
+// True for whatever CheckSubject makes. A chain may be called `_check`.
+bool IsCheckSubject(absl::string_view subject);
 
 // cim.aggregates.{context}.{aggregate}.{entity}.state.v{schema version}
 std::string StateSubject(const AggregateRef& ref, uint32_t schema_version);

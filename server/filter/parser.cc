@@ -8,7 +8,7 @@
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
-#include "server/domain/subject.h"
+#include "server/domain/utf8.h"
 #include "server/filter/lexer.h"
 
 namespace persistd::filter {

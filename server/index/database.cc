@@ -43,6 +43,11 @@ void Statement::Bind(int parameter, absl::string_view text) {
                     SQLITE_STATIC);
 }
 
+void Statement::BindBlob(int parameter, absl::string_view bytes) {
+  sqlite3_bind_blob(statement_.get(), parameter, bytes.empty() ? "" : bytes.data(), static_cast<int>(bytes.size()),
+                    SQLITE_STATIC);
+}
+
 void Statement::BindNull(int parameter) { sqlite3_bind_null(statement_.get(), parameter); }
 
 absl::StatusOr<bool> Statement::Step() {
@@ -68,6 +73,12 @@ std::string Statement::Text(int column) const {
   if (text == nullptr) return "";
   return std::string(reinterpret_cast<const char*>(text),
                      static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column)));
+}
+
+absl::string_view Statement::Blob(int column) const {
+  const void* bytes = sqlite3_column_blob(statement_.get(), column);
+  if (bytes == nullptr) return {};
+  return {static_cast<const char*>(bytes), static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column))};
 }
 
 bool Statement::IsNull(int column) const { return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL; }

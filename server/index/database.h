@@ -19,7 +19,7 @@ namespace persistd::index {
 
 class Database;
 
-// A prepared statement. Texts that are bound must live until it is reset or run to its end.
+// A prepared statement. Texts and blobs that are bound must live until it is reset or run to its end.
 class Statement {
  public:
   Statement() = default;
@@ -27,6 +27,7 @@ class Statement {
   // Parameters count from 1.
   void Bind(int parameter, int64_t value);
   void Bind(int parameter, absl::string_view text);
+  void BindBlob(int parameter, absl::string_view bytes);
   void BindNull(int parameter);
 
   // True: there is a row, whose columns count from 0.
@@ -37,6 +38,8 @@ class Statement {
 
   int64_t Integer(int column) const;
   std::string Text(int column) const;
+  // Until the next step or reset.
+  absl::string_view Blob(int column) const;
   bool IsNull(int column) const;
 
  private:

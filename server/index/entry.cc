@@ -5,19 +5,18 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
 #include "server/domain/event.h"
 #include "server/domain/subject.h"
+#include "server/index/cid_key.h"
 #include "server/jetstream/commit_place.h"
 #include "server/jetstream/event_codec.h"
 
 namespace persistd::index {
 namespace {
 
-constexpr absl::string_view kCarrierEnd = "._check";
 constexpr absl::string_view kTombstoneType = "_deleted";
 
 // False when it is missing, or is none.
@@ -56,6 +55,8 @@ bool ReadEvent(const jetstream::Message& message, Entry& entry) {
   const std::optional<base::WallTime> time = base::ParseRfc3339(*recorded);
   if (entry.version == 0 || !time.has_value()) return false;
   entry.recorded_time = *time;
+  if (const std::string* cid = headers.Find("ce-cid")) entry.cid_key = CidKey(*cid);
+  if (const std::string* cid = headers.Find("ce-datacid")) entry.payload_key = CidKey(*cid);
   return ReadText(headers, "ce-commitid", true, entry.commit_id) &&
          ReadPlace(headers, "ce-commitpart", entry.part, entry.parts) && entry.part <= entry.version &&
          ReadText(headers, "ce-cid", false, entry.cid) && ReadText(headers, "ce-tags", false, entry.tags) &&
@@ -70,7 +71,7 @@ Entry ToEntry(const jetstream::Message& message) {
   entry.sequence = message.sequence;
   entry.fingerprint = jetstream::Fingerprint(message);
   const bool grouped = ReadPlace(message.headers, "ce-commitgroup", entry.group_place, entry.group_size);
-  if (absl::EndsWith(message.subject, kCarrierEnd)) {
+  if (domain::IsCheckSubject(message.subject)) {
     const bool ours = grouped && ReadText(message.headers, "ce-commitid", true, entry.commit_id);
     entry.kind = ours ? Entry::Kind::kCarrier : Entry::Kind::kForeign;
     return entry;

@@ -33,6 +33,9 @@ struct Entry {
   uint64_t version = 0;
   base::WallTime recorded_time;
   std::string cid;
+  // Of the event and of its payload, see CidKey; 0: there is none.
+  uint64_t cid_key = 0;
+  uint64_t payload_key = 0;
   std::string tags;      // JSON, as stored; empty: none.
   std::string metadata;  // JSON, as stored; empty: none.
   bool tombstone = false;

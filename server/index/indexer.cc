@@ -267,8 +267,12 @@ absl::Status Indexer::ApplyEntry(const std::string& name, Stream& stream, Entry 
     ASSIGN_OR_RETURN(const int64_t type, store_->TypeId(event.ref.context, event.ref.aggregate, stream.stored.id));
     RETURN_IF_ERROR(store_->PutEvent(stream.stored.id, type, event));
     ++events_in_transaction_;
+    for (const uint64_t key : {event.cid_key, event.payload_key}) {
+      if (key != 0) stream.cids.push_back({.key = key, .sequence = event.sequence});
+    }
     if (event.part != event.parts) continue;
     if (!base::UuidV7Time(event.commit_id).has_value()) RETURN_IF_ERROR(store_->PutCommit(event));
+    if (domain::IsChain(event.ref)) continue;  // Lists are of aggregates.
     AggregateKey key(type, event.ref.entity_id);
     latest_.insert_or_assign(std::move(key), std::move(event));
   }
@@ -296,6 +300,7 @@ absl::Status Indexer::CommitNow() {
   latest_.clear();
   for (auto& [name, stream] : streams_) {
     if (!stream.changed) continue;
+    RETURN_IF_ERROR(store_->PutCids(stream.stored.id, std::exchange(stream.cids, {})));
     RETURN_IF_ERROR(store_->PutPosition(stream.stored));
     stream.changed = false;
   }

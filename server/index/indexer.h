@@ -95,6 +95,7 @@ class Indexer {
     bool changed = false;  // `stored` is not in the file yet.
     bool gone = false;
     SaveAssembler assembler{};
+    std::vector<CidPlace> cids{};  // Of the events of this transaction.
     uint64_t foreign = 0;
     uint64_t damaged = 0;
   };

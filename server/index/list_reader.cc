@@ -283,4 +283,12 @@ absl::StatusOr<std::optional<uint64_t>> ListReader::FirstVersion(const domain::A
   return static_cast<uint64_t>(statement.Integer(0));
 }
 
+absl::StatusOr<std::vector<CidSegments::Found>> ListReader::FindCid(uint64_t key) {
+  RETURN_IF_ERROR(OpenIfNeeded());
+  RETURN_IF_ERROR(database_->Execute("BEGIN"));
+  absl::StatusOr<std::vector<CidSegments::Found>> found = CidSegments::Find(*database_, key);
+  RETURN_IF_ERROR(database_->Execute("COMMIT"));
+  return found;
+}
+
 }  // namespace persistd::index

@@ -1,15 +1,17 @@
-// Reads pages of aggregates, and hints, from the index's file. For one thread; blocks.
+// Reads pages of aggregates, and hints for saves and blocks, from the index's file. For one thread; blocks.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
 #include "server/filter/filter.h"
 #include "server/index/aggregate_list.h"
+#include "server/index/cid_segments.h"
 #include "server/index/database.h"
 #include "server/index/page_token.h"
 
@@ -44,6 +46,8 @@ class ListReader {
   absl::StatusOr<ListPage> Read(const ListQuery& query, const CheckedList& checked, base::SteadyTime deadline);
   // The first version of the save, see repository::CommitHints.
   absl::StatusOr<std::optional<uint64_t>> FirstVersion(const domain::AggregateRef& ref, const std::string& commit_id);
+  // Where events and payloads with this key may be.
+  absl::StatusOr<std::vector<CidSegments::Found>> FindCid(uint64_t key);
 
  private:
   absl::Status OpenIfNeeded();

@@ -8,6 +8,7 @@
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
+#include "server/index/cid_key.h"
 
 namespace persistd::index {
 namespace {
@@ -101,6 +102,28 @@ base::Task<std::optional<uint64_t>> LocalIndex::FirstVersion(domain::AggregateRe
     co_return std::nullopt;
   }
   co_return *version;
+}
+
+base::Task<absl::StatusOr<std::vector<repository::MessagePlace>>> LocalIndex::FindBlock(ipld::Cid cid, bool up_to_date,
+                                                                                        base::SteadyTime deadline) {
+  if (up_to_date) {
+    nudge_();
+    CO_RETURN_IF_ERROR(co_await WaitUntilReady(deadline));
+    const bool flushed = co_await indexer_->Flush();
+    if (!flushed) co_return domain::ShuttingDown();
+  }
+  co_await OnReader();
+  ReopenIfOther();
+  absl::StatusOr<std::vector<CidSegments::Found>> found = reader_.FindCid(CidKey(cid));
+  std::vector<repository::MessagePlace> places;
+  if (!found.ok()) {
+    base::LogWarn("index cannot be read", {{"reason", found.status()}});
+    reader_.Reopen();
+    if (up_to_date) co_return domain::IndexNotReady("it cannot be read now");
+    co_return places;
+  }
+  for (CidSegments::Found& one : *found) places.push_back({.stream = std::move(one.stream), .sequence = one.sequence});
+  co_return places;
 }
 
 }  // namespace persistd::index

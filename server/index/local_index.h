@@ -1,10 +1,11 @@
-// The local index: lists aggregates, and hints where saves are. Thread-safe; its reads run on a thread of its own.
+// The local index: lists aggregates, and hints where saves and blocks are. Thread-safe; its reads run on a thread of its own.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,11 +14,13 @@
 #include "server/index/aggregate_list.h"
 #include "server/index/indexer.h"
 #include "server/index/list_reader.h"
+#include "server/ipld/cid.h"
+#include "server/repository/block_hints.h"
 #include "server/repository/commit_hints.h"
 
 namespace persistd::index {
 
-class LocalIndex final : public AggregateList, public repository::CommitHints {
+class LocalIndex final : public AggregateList, public repository::CommitHints, public repository::BlockHints {
  public:
   struct Options {
     std::string path;
@@ -31,6 +34,9 @@ class LocalIndex final : public AggregateList, public repository::CommitHints {
   base::Task<absl::StatusOr<ListPage>> List(ListQuery query, base::SteadyTime deadline) override;
   base::Task<std::optional<uint64_t>> FirstVersion(domain::AggregateRef ref, std::string commit_id,
                                                    base::SteadyTime deadline) override;
+
+  base::Task<absl::StatusOr<std::vector<repository::MessagePlace>>> FindBlock(ipld::Cid cid, bool up_to_date,
+                                                                              base::SteadyTime deadline) override;
 
   // Ends its thread; reads that wait for it fail.
   void Stop();

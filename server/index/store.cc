@@ -15,7 +15,7 @@ namespace persistd::index {
 namespace {
 
 // A file of another version is made anew.
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 
 // A larger file is not read as a whole at the start; damage in it is met when it is used, and it is built anew then.
 constexpr int64_t kMaxCheckedBytes = 64 << 20;
@@ -56,7 +56,6 @@ CREATE TABLE events(
   version INTEGER NOT NULL,
   recorded INTEGER NOT NULL,
   commit_id TEXT NOT NULL,
-  cid TEXT,
   PRIMARY KEY(stream, sequence)
 ) WITHOUT ROWID;
 CREATE TABLE commits(
@@ -96,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenChecked(const Store::Options& opti
     return absl::DataLossError(absl::StrCat("it has version ", version, ", not ", kSchemaVersion));
   }
   RETURN_IF_ERROR(
-      database->Execute(absl::StrCat("BEGIN;", kSchema, "PRAGMA user_version=", kSchemaVersion, "; COMMIT;")));
+      database->Execute(absl::StrCat("BEGIN;", kSchema, CidSegments::Schema(), "PRAGMA user_version=", kSchemaVersion, "; COMMIT;")));
   return database;
 }
 
@@ -140,11 +139,12 @@ absl::Status Store::Prepare() {
                                                      "built=?5 WHERE id=?1"));
   ASSIGN_OR_RETURN(put_event_,
                    database_->Prepare("INSERT OR REPLACE INTO events(stream, sequence, type, entity, version, "
-                                      "recorded, commit_id, cid) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
+                                      "recorded, commit_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
   ASSIGN_OR_RETURN(put_aggregate_,
                    database_->Prepare("INSERT OR REPLACE INTO aggregates(type, entity, version, sequence, modified, "
                                       "deleted, cid, tags, metadata) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"));
   ASSIGN_OR_RETURN(put_commit_, database_->Prepare("INSERT OR REPLACE INTO commits(key, version) VALUES(?1, ?2)"));
+  ASSIGN_OR_RETURN(cids_, CidSegments::Open(database_.get()));
   return absl::OkStatus();
 }
 
@@ -182,7 +182,7 @@ absl::Status Store::EmptyStream(int64_t id) {
     statement.Bind(1, id);
     RETURN_IF_ERROR(statement.Run());
   }
-  return absl::OkStatus();
+  return cids_->Remove(id);
 }
 
 absl::StatusOr<StoredStream> Store::ResetStream(const std::string& name, uint64_t incarnation) {
@@ -246,7 +246,6 @@ absl::Status Store::PutEvent(int64_t stream, int64_t type, const Entry& event) {
   put_event_.Bind(5, static_cast<int64_t>(event.version));
   put_event_.Bind(6, event.recorded_time.time_since_epoch().count());
   put_event_.Bind(7, event.commit_id);
-  BindOptional(put_event_, 8, event.cid);
   return put_event_.Run();
 }
 

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/index/cid_segments.h"
 #include "server/index/database.h"
 #include "server/index/entry.h"
 #include "server/jetstream/tail.h"
@@ -56,6 +59,8 @@ class Store {
   // The aggregate as the last event of a save made it.
   absl::Status PutAggregate(int64_t type, const Entry& last);
   absl::Status PutCommit(const Entry& last);
+  // Where events and payloads of the stream are.
+  absl::Status PutCids(int64_t stream, std::vector<CidPlace> places) { return cids_->Add(stream, std::move(places)); }
 
  private:
   Store() = default;
@@ -67,6 +72,7 @@ class Store {
   Statement put_event_;
   Statement put_aggregate_;
   Statement put_commit_;
+  std::optional<CidSegments> cids_;
   std::map<std::pair<std::string, std::string>, int64_t> types_;
 };
 

@@ -34,6 +34,8 @@ struct Cid {
   bool operator==(const Cid&) const = default;
 };
 
+std::array<uint8_t, 32> Sha256(absl::string_view bytes);
+
 // Of `bytes` as they are, codec raw.
 Cid RawCid(absl::string_view bytes);
 // Of a block in canonical DAG-CBOR.

@@ -5,8 +5,6 @@
 namespace persistd::ipld {
 namespace {
 
-constexpr uint64_t kLinkTag = 42;
-
 void AppendBigEndian(uint64_t value, int bytes, std::string& out) {
   for (int i = bytes - 1; i >= 0; --i) out += static_cast<char>(value >> (8 * i) & 0xFF);
 }
@@ -37,11 +35,10 @@ void DagCborWriter::Head(int major, uint64_t argument) {
 }
 
 void DagCborWriter::Int(int64_t value) {
-  // -1 - n is written as n.
   if (value < 0) {
-    Head(1, ~static_cast<uint64_t>(value));
+    Negative(~static_cast<uint64_t>(value));
   } else {
-    Head(0, static_cast<uint64_t>(value));
+    Uint(static_cast<uint64_t>(value));
   }
 }
 
@@ -60,12 +57,11 @@ void DagCborWriter::Text(absl::string_view text) {
   out_.append(text.data(), text.size());
 }
 
-void DagCborWriter::Link(const Cid& cid) {
+void DagCborWriter::Link(const AnyCid& cid) {
   Head(6, kLinkTag);
-  const std::string bytes = cid.ToBytes();
-  Head(2, bytes.size() + 1);
+  Head(2, cid.bytes().size() + 1);
   out_ += '\0';  // Multibase identity: binary.
-  out_ += bytes;
+  out_ += cid.bytes();
 }
 
 }  // namespace persistd::ipld

@@ -8,9 +8,11 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "server/ipld/cid.h"
+#include "server/ipld/any_cid.h"
 
 namespace persistd::ipld {
+
+inline constexpr uint64_t kLinkTag = 42;
 
 // True when `a` comes before `b` among the keys of a map.
 bool KeyComesBefore(absl::string_view a, absl::string_view b);
@@ -24,10 +26,11 @@ class DagCborWriter {
   void Bool(bool value) { out_ += static_cast<char>(value ? 0xF5 : 0xF4); }
   void Uint(uint64_t value) { Head(0, value); }
   void Int(int64_t value);
-  void Double(double value);  // Finite.
+  void Negative(uint64_t argument) { Head(1, argument); }  // The number -1 - argument.
+  void Double(double value);                               // Finite.
   void Bytes(absl::string_view bytes);
   void Text(absl::string_view text);  // UTF-8.
-  void Link(const Cid& cid);
+  void Link(const AnyCid& cid);
   void BeginArray(uint64_t items) { Head(4, items); }
   void BeginMap(uint64_t entries) { Head(5, entries); }
   // Of a map, before each value.

@@ -11,6 +11,9 @@
 
 namespace persistd::jetstream {
 
+// The stream of all named chains, whatever the configuration calls the others.
+inline constexpr char kChainStream[] = "CIM-CHAINS";
+
 enum class StreamKind {
   kEvents,  // Keeps everything for ever.
   kState,   // Keeps the last message of each subject.

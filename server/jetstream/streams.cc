@@ -98,7 +98,7 @@ base::Task<absl::StatusOr<StreamPtr>> Streams::FindOrCreate(StreamSpec spec, bas
   absl::StatusOr<StreamPtr> found = co_await Find(spec, deadline);
   if (!found.ok() || *found != nullptr) co_return found;
   // The states follow the events, one stream for each of theirs.
-  if (spec.kind == StreamKind::kEvents) CO_RETURN_IF_ERROR(co_await CheckRoomForOneMore(deadline));
+  if (IsEvents(spec.name)) CO_RETURN_IF_ERROR(co_await CheckRoomForOneMore(deadline));
   co_return co_await Create(std::move(spec), deadline);
 }
 
@@ -277,7 +277,7 @@ bool Streams::IsEvents(const std::string& name) const {
 }
 
 bool Streams::IsOurs(const std::string& name) const {
-  return IsEvents(name) || name == options_.aggregate_stream_name ||
+  return IsEvents(name) || name == kChainStream || name == options_.aggregate_stream_name ||
          absl::StartsWith(name, options_.aggregate_stream_name + "+");
 }
 

@@ -80,7 +80,7 @@ class Streams {
   // among them when `sequence` is that of one of them.
   base::Task<absl::StatusOr<uint64_t>> PurgeBelow(std::string name, std::string filter, uint64_t sequence,
                                                   base::SteadyTime deadline);
-  // The names of all streams that begin with one of the options' names, alone or before a '+'.
+  // The names of all streams that begin with one of the options' names, alone or before a '+', and that of the chains.
   base::Task<absl::StatusOr<std::vector<std::string>>> Names(base::SteadyTime deadline);
 
   // To be called when a stream that was found does not answer: it is looked for again when it is next needed.

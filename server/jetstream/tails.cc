@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/logging.h"
 #include "server/base/status_macros.h"
+#include "server/domain/subject.h"
 #include "server/jetstream/api.h"
+#include "server/jetstream/stream_config.h"
 
 namespace persistd::jetstream {
 namespace {
@@ -111,11 +113,22 @@ base::Task<void> Tails::Run() {
   ended_changed_.NotifyAll();
 }
 
+bool Tails::IsFollowed(const std::string& stream) const {
+  return stream == kChainStream || stream == options_.event_stream_name ||
+         absl::StartsWith(stream, options_.event_stream_name + "+");
+}
+
 base::Task<absl::StatusOr<std::vector<std::string>>> Tails::ListStreams() {
   std::vector<std::string> streams;
+  CO_RETURN_IF_ERROR(co_await AddStreams("cim.events.>", streams));
+  CO_RETURN_IF_ERROR(co_await AddStreams(domain::kChainSubjects, streams));
+  co_return streams;
+}
+
+base::Task<absl::Status> Tails::AddStreams(absl::string_view subjects, std::vector<std::string>& streams) {
   uint64_t offset = 0;
   while (true) {
-    const std::string body = absl::StrCat("{\"offset\":", offset, ",\"subject\":\"cim.events.>\"}");
+    const std::string body = absl::StrCat("{\"offset\":", offset, ",\"subject\":\"", subjects, "\"}");
     CO_ASSIGN_OR_RETURN(const ApiAnswer answer, co_await CallApi(*connection_, "$JS.API.STREAM.NAMES", body,
                                                                  base::Clock::System().SteadyNow() + kApiPatience));
     if (answer.error.has_value()) co_return absl::UnavailableError(answer.error->ToString());
@@ -124,14 +137,13 @@ base::Task<absl::StatusOr<std::vector<std::string>>> Tails::ListStreams() {
     for (const nlohmann::json& name : *names) {
       if (!name.is_string()) continue;
       const std::string& stream = name.get_ref<const std::string&>();
-      if (stream == options_.event_stream_name || absl::StartsWith(stream, options_.event_stream_name + "+")) {
-        streams.push_back(stream);
-      }
+      const bool listed = std::find(streams.begin(), streams.end(), stream) != streams.end();
+      if (IsFollowed(stream) && !listed) streams.push_back(stream);
     }
     offset += names->size();
     if (offset >= UnsignedField(answer.body, "total")) break;
   }
-  co_return streams;
+  co_return absl::OkStatus();
 }
 
 void Tails::Follow(const std::vector<std::string>& streams) {

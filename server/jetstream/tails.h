@@ -1,4 +1,5 @@
-// One tail for each event stream that there is, found by its name: what the local index and the caches follow.
+// One tail for each stream of events or chains that there is, found by its name: what the local index and the caches
+// follow.
 //
 // Streams are looked for at the start, when Nudge is called, and every now and then. Thread-safe; TailSink says on
 // which thread the sink is called.
@@ -11,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/base/executor.h"
 #include "server/base/mutex.h"
 #include "server/base/task.h"
@@ -54,6 +57,9 @@ class Tails {
  private:
   base::Task<void> Run();
   base::Task<absl::StatusOr<std::vector<std::string>>> ListStreams();
+  // Those that hold some of `subjects`. subjects: must outlive the task.
+  base::Task<absl::Status> AddStreams(absl::string_view subjects, std::vector<std::string>& streams);
+  bool IsFollowed(const std::string& stream) const;
   void Follow(const std::vector<std::string>& streams);
   bool stopping() const;
 

@@ -22,6 +22,8 @@
 #include "server/domain/event.h"
 #include "server/domain/position.h"
 #include "server/jetstream/kv.h"
+#include "server/repository/block_hints.h"
+#include "server/repository/block_store.h"
 #include "server/repository/chain.h"
 #include "server/repository/commit_hints.h"
 #include "server/repository/lru_cache.h"
@@ -99,6 +101,7 @@ struct SavedEvent {
   uint64_t version = 0;
   std::string event_id;
   std::string cid;
+  std::string prev_cid;
   domain::Position position;
 };
 
@@ -178,7 +181,9 @@ struct RepositoryOptions {
   size_t state_cache_bytes = 64u << 20;
   std::chrono::milliseconds cache_ttl{5000};
   size_t max_load_bytes = 4u << 20;
-  CommitHints* hints = nullptr;  // Must outlive the repository; nullptr: there are none.
+  // Both must outlive the repository; nullptr: there are none.
+  CommitHints* hints = nullptr;
+  BlockHints* block_hints = nullptr;
   TypeRulesMap rules{};
   transform::Runner* transforms = nullptr;  // Must outlive the repository; needed when a type has a fold.
   SnapshotReader* snapshots = nullptr;      // Must outlive the repository; nullptr: its own.
@@ -235,6 +240,8 @@ class Repository {
 
   // The types and their streams; lives as long as this. nullptr in a repository without streams of its own.
   virtual Types* types() { return nullptr; }
+  // The same of blocks.
+  virtual BlockStore* blocks() { return nullptr; }
   virtual std::vector<jetstream::StreamPtr> streams() const = 0;
   virtual RepositoryStats stats() const = 0;
 };

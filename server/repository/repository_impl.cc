@@ -21,6 +21,7 @@
 #include "server/repository/snapshotter.h"
 #include "server/repository/state_store.h"
 #include "server/repository/truncator.h"
+#include "server/repository/user_blocks.h"
 
 namespace persistd::repository {
 namespace {
@@ -36,6 +37,7 @@ class RepositoryImpl final : public Repository {
         types_(&storage_, connections, executor),
         history_(&storage_, &snapshots_),
         block_bucket_(options.block_bucket, connections.writes, connections.reads, executor),
+        user_blocks_(&block_bucket_, &storage_.reader(), options.block_hints),
         blocks_(&block_bucket_, {.snapshot_bucket = options.snapshot_bucket.bucket}),
         snapshot_bucket_(options.snapshot_bucket, connections.writes, connections.reads, executor),
         snapshots_(&snapshot_bucket_, &blocks_, connections.writes, executor, clock),
@@ -95,6 +97,7 @@ class RepositoryImpl final : public Repository {
   }
 
   Types* types() override { return &types_; }
+  BlockStore* blocks() override { return &user_blocks_; }
   std::vector<StreamPtr> streams() const override { return storage_.streams(); }
   RepositoryStats stats() const override {
     return {.foreign_messages = history_.foreign_messages(),
@@ -122,6 +125,7 @@ class RepositoryImpl final : public Repository {
   class History history_;
   ChainReader chains_{&storage_, &history_};
   jetstream::Kv block_bucket_;
+  UserBlocks user_blocks_;
   Blocks blocks_;
   jetstream::Kv snapshot_bucket_;
   SnapshotStore snapshots_;
@@ -213,6 +217,7 @@ base::Task<absl::StatusOr<SaveResult>> RepositoryImpl::FinishSave(domain::Aggreg
     result.events.push_back({.version = event.event.version,
                              .event_id = std::move(event.event.event_id),
                              .cid = std::move(event.event.cid),
+                             .prev_cid = std::move(event.event.prev_cid),
                              .position = std::move(event.position)});
   }
   if (new_state.has_value()) {

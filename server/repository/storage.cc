@@ -6,8 +6,14 @@
 #include "cim/persistence/v1/errors.pb.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
+#include "server/domain/subject.h"
 
 namespace persistd::repository {
+namespace {
+
+bool IsChains(const TypeName& type) { return type.first == domain::kChainContext; }
+
+}  // namespace
 
 using jetstream::StreamKind;
 using jetstream::StreamPtr;
@@ -55,6 +61,7 @@ std::vector<TypeName> Storage::created() const {
 }
 
 std::optional<jetstream::StreamSettings> Storage::Declared(const TypeName& type) const {
+  if (IsChains(type)) return jetstream::StreamSettings{};
   if (const auto found = options_.types.find(type); found != options_.types.end()) return found->second;
   base::MutexLock lock(types_mutex_);
   if (const auto found = created_.find(type); found != created_.end()) return found->second;
@@ -69,6 +76,11 @@ jetstream::StreamSpec Storage::Spec(const TypeName& type, StreamKind kind) const
   spec.settings = WithDefaults(Declared(type).value_or(jetstream::StreamSettings{}), options_.defaults);
   spec.purgeable =
       events && options_.truncated.contains(type) && options_.event_streams == EventStreams::kPerAggregateType;
+  if (events && IsChains(type)) {
+    spec.name = jetstream::kChainStream;
+    spec.subjects = domain::kChainSubjects;
+    return spec;
+  }
   spec.name = events ? options_.event_stream_name : options_.aggregate_stream_name;
   spec.subjects = events ? "cim.events." : "cim.aggregates.";
   // '+' cannot occur in a token, so `a-b`,`c` and `a`,`b-c` do not share a stream.
@@ -102,6 +114,7 @@ StreamPtr Storage::Known(const domain::AggregateRef& ref, std::string StreamName
 }
 
 bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::AggregateRef& b) const {
+  if (domain::IsChain(a) || domain::IsChain(b)) return domain::IsChain(a) && domain::IsChain(b);
   switch (options_.event_streams) {
     case EventStreams::kPerAggregateType:
       return a.context == b.context && a.aggregate == b.aggregate;
@@ -114,6 +127,9 @@ bool Storage::SameEventStream(const domain::AggregateRef& a, const domain::Aggre
 }
 
 std::optional<Storage::Contents> Storage::ContentsOf(const std::string& stream_name) const {
+  if (stream_name == jetstream::kChainStream) {
+    return Contents{.type = {domain::kChainContext, domain::kChainAggregate}, .kind = StreamKind::kEvents};
+  }
   std::vector<std::string> parts = absl::StrSplit(stream_name, '+');
   Contents contents;
   if (parts[0] == options_.aggregate_stream_name) {
@@ -185,6 +201,7 @@ base::Task<absl::StatusOr<StreamPtr>> Storage::FindEvents(domain::AggregateRef r
     NoteEvents(ref, *events);
     co_return events;
   }
+  if (domain::IsChain(ref)) co_return events;  // They have no states.
   const jetstream::StreamSpec state_spec = Spec(ref, StreamKind::kState);
   streams_.Forget(state_spec.name);  // It may have been removed, too.
   CO_ASSIGN_OR_RETURN(const StreamPtr states, co_await Find(ref, StreamKind::kState, deadline));

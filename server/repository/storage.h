@@ -74,7 +74,7 @@ class Storage {
   // The stream that holds these of the type, as it is or would be made.
   jetstream::StreamSpec Spec(const TypeName& type, jetstream::StreamKind kind) const;
   // What a stream of this name holds; nullopt when no stream of ours has that name in this layout. The aggregate is
-  // empty where a stream holds a whole context, both are where it holds everything.
+  // empty where a stream holds a whole context, both are where it holds everything. That of the chains is in all layouts.
   struct Contents {
     TypeName type;
     jetstream::StreamKind kind = jetstream::StreamKind::kEvents;
@@ -93,7 +93,7 @@ class Storage {
   using Lookup =
       std::function<base::Task<absl::StatusOr<std::optional<jetstream::StreamSettings>>>(TypeName, base::SteadyTime)>;
   void SetLookup(Lookup lookup) { lookup_ = std::move(lookup); }
-  // What a type of either kind says of its streams; nullopt: there is no such type.
+  // What a type of either kind says of its streams; nullopt: there is no such type. Chains are always there.
   std::optional<jetstream::StreamSettings> Declared(const TypeName& type) const;
 
   // To be called when a stream does not answer: whether it still is there is asked when it is next needed.

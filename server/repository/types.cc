@@ -196,7 +196,8 @@ base::Task<absl::StatusOr<std::map<TypeName, TypeOrigin>>> Types::All(base::Stea
   if (storage_->options().event_streams == EventStreams::kPerAggregateType) {
     for (const std::string& name : names) {
       const std::optional<Storage::Contents> contents = storage_->ContentsOf(name);
-      if (contents.has_value()) all[contents->type] = TypeOrigin::kFirstUse;
+      // Chains are no type of the callers.
+      if (contents.has_value() && name != jetstream::kChainStream) all[contents->type] = TypeOrigin::kFirstUse;
     }
   }
   for (const TypeName& type : storage_->created()) all[type] = TypeOrigin::kCreated;

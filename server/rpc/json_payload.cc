@@ -13,7 +13,7 @@
 #include "absl/strings/strip.h"
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
-#include "server/domain/subject.h"
+#include "server/domain/utf8.h"
 
 namespace persistd::rpc {
 namespace {

@@ -62,26 +62,6 @@ absl::StatusOr<domain::Payload> ToPayload(const pb::Payload& payload, const Fiel
       limit.advice);
 }
 
-absl::StatusOr<domain::EventMetadata> ToEventMetadata(const pb::EventMetadata& metadata, const FieldPath& path,
-                                                      const std::string& default_traceparent) {
-  RETURN_IF_ERROR(CheckText(metadata.correlation_id(), path.Child("correlation_id")));
-  RETURN_IF_ERROR(CheckText(metadata.causation_id(), path.Child("causation_id")));
-  RETURN_IF_ERROR(CheckText(metadata.actor(), path.Child("actor")));
-  if (!metadata.traceparent().empty() && !IsTraceparent(metadata.traceparent())) {
-    return domain::InvalidField(path.Child("traceparent").ToString(),
-                                "must be a W3C traceparent, such as "
-                                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-  }
-  ASSIGN_OR_RETURN(domain::CustomMetadata custom, ToCustom(metadata.custom(), path.Child("custom")));
-  return domain::EventMetadata{
-      .correlation_id = metadata.correlation_id(),
-      .causation_id = metadata.causation_id(),
-      .actor = metadata.actor(),
-      .traceparent = metadata.traceparent().empty() ? default_traceparent : metadata.traceparent(),
-      .custom = std::move(custom)};
-}
-
-// defaults: its traceparent is one, or empty.
 absl::StatusOr<repository::SaveEvent> ToSaveEvent(const pb::NewEvent& event, const FieldPath& path,
                                                   const RequestLimits& limits, const SaveContext& defaults) {
   RETURN_IF_ERROR(CheckType(event.type(), path.Child("type")));
@@ -95,10 +75,7 @@ absl::StatusOr<repository::SaveEvent> ToSaveEvent(const pb::NewEvent& event, con
                                .has_event_id = !event.event_id().empty(),
                                .has_time = event.has_time()};
   if (event.has_payload()) {
-    const PayloadLimit limit{.bytes = limits.max_event_bytes,
-                             .config_key = "limits.max_event_size",
-                             .advice = "store large content elsewhere and refer to it"};
-    ASSIGN_OR_RETURN(result.event.payload, ToPayload(event.payload(), path.Child("payload"), limit));
+    ASSIGN_OR_RETURN(result.event.payload, ToEventPayload(event.payload(), path.Child("payload"), limits));
   }
   if (result.has_event_id) {
     RETURN_IF_ERROR(CheckId(event.event_id(), path.Child("event_id")));
@@ -106,14 +83,14 @@ absl::StatusOr<repository::SaveEvent> ToSaveEvent(const pb::NewEvent& event, con
     result.event.event_id = base::NewUuidV7(defaults.now);
   }
   ASSIGN_OR_RETURN(result.event.metadata,
-                   ToEventMetadata(event.metadata(), path.Child("metadata"), defaults.traceparent));
+                   ToEventMetadata(event.metadata(), path.Child("metadata"), defaults));
   if (result.has_time) {
     ASSIGN_OR_RETURN(result.event.time, ToWallTime(event.time(), path.Child("time")));
   }
   return result;
 }
 
-absl::Status AddEvents(const pb::SaveRequest& request, const RequestLimits& limits, SaveContext defaults,
+absl::Status AddEvents(const pb::SaveRequest& request, const RequestLimits& limits, const SaveContext& defaults,
                        const FieldPath& root, repository::SaveCommand& command) {
   const FieldPath events = root.Child("events");
   if (request.events().empty()) return domain::InvalidField(events.ToString(), "must hold 1 to 1000 events");
@@ -124,7 +101,6 @@ absl::Status AddEvents(const pb::SaveRequest& request, const RequestLimits& limi
                              .config_key = {}},
                             "save in several calls");
   }
-  if (!IsTraceparent(defaults.traceparent)) defaults.traceparent.clear();
   absl::flat_hash_set<absl::string_view> ids;
   command.events.reserve(static_cast<size_t>(request.events_size()));
   for (int i = 0; i < request.events_size(); ++i) {
@@ -194,11 +170,6 @@ absl::Status AddOptions(const pb::SaveOptions& options, const FieldPath& path, r
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ToRequestId(const std::string& id) {
-  if (!id.empty()) RETURN_IF_ERROR(CheckId(id, FieldPath("request_id")));
-  return id;
-}
-
 // Refuses an aggregate that is there twice, and what does not fit into one commit.
 absl::Status CheckSaveAll(const repository::SaveAllCommand& command) {
   std::set<domain::AggregateRef> seen;
@@ -230,6 +201,39 @@ absl::Status CheckCount(absl::string_view name, int count, int most) {
 }
 
 }  // namespace
+
+absl::StatusOr<domain::Payload> ToEventPayload(const pb::Payload& payload, const FieldPath& path,
+                                               const RequestLimits& limits) {
+  const PayloadLimit limit{.bytes = limits.max_event_bytes,
+                           .config_key = "limits.max_event_size",
+                           .advice = "store large content elsewhere and refer to it"};
+  return ToPayload(payload, path, limit);
+}
+
+absl::StatusOr<domain::EventMetadata> ToEventMetadata(const pb::EventMetadata& metadata, const FieldPath& path,
+                                                      const SaveContext& context) {
+  RETURN_IF_ERROR(CheckText(metadata.correlation_id(), path.Child("correlation_id")));
+  RETURN_IF_ERROR(CheckText(metadata.causation_id(), path.Child("causation_id")));
+  RETURN_IF_ERROR(CheckText(metadata.actor(), path.Child("actor")));
+  if (!metadata.traceparent().empty() && !IsTraceparent(metadata.traceparent())) {
+    return domain::InvalidField(path.Child("traceparent").ToString(),
+                                "must be a W3C traceparent, such as "
+                                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  }
+  ASSIGN_OR_RETURN(domain::CustomMetadata custom, ToCustom(metadata.custom(), path.Child("custom")));
+  const bool inherits = metadata.traceparent().empty() && IsTraceparent(context.traceparent);
+  return domain::EventMetadata{
+      .correlation_id = metadata.correlation_id(),
+      .causation_id = metadata.causation_id(),
+      .actor = metadata.actor(),
+      .traceparent = inherits ? context.traceparent : metadata.traceparent(),
+      .custom = std::move(custom)};
+}
+
+absl::StatusOr<std::string> ToRequestId(const std::string& id) {
+  if (!id.empty()) RETURN_IF_ERROR(CheckId(id, FieldPath("request_id")));
+  return id;
+}
 
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::SaveRequest& request, const RequestLimits& limits,
                                                       const SaveContext& context, const FieldPath& path) {
@@ -288,12 +292,11 @@ absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::DeleteAggregateR
     }
     command.expectation = {.kind = Kind::kExact, .version = request.expected_version()};
   }
-  const std::string traceparent = IsTraceparent(context.traceparent) ? context.traceparent : std::string();
   repository::SaveEvent tombstone;
   tombstone.event.event_id = base::NewUuidV7(context.now);
   tombstone.event.type = std::string(domain::kDeletedType);
   tombstone.event.time = context.now;
-  ASSIGN_OR_RETURN(tombstone.event.metadata, ToEventMetadata(request.metadata(), FieldPath("metadata"), traceparent));
+  ASSIGN_OR_RETURN(tombstone.event.metadata, ToEventMetadata(request.metadata(), FieldPath("metadata"), context));
   command.events.push_back(std::move(tombstone));
   ASSIGN_OR_RETURN(command.request_id, ToRequestId(request.request_id()));
   return command;

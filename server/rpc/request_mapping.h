@@ -10,6 +10,7 @@
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "server/base/clock.h"
 #include "server/domain/aggregate_ref.h"
+#include "server/domain/event.h"
 #include "server/index/aggregate_list.h"
 #include "server/repository/repository.h"
 #include "server/rpc/field_path.h"
@@ -26,6 +27,13 @@ struct SaveContext {
   base::WallTime now;
   std::string traceparent;  // From the call's metadata; ignored when it is not one.
 };
+
+// Parts of requests.
+absl::StatusOr<domain::Payload> ToEventPayload(const cim::persistence::v1::Payload& payload, const FieldPath& path,
+                                               const RequestLimits& limits);
+absl::StatusOr<domain::EventMetadata> ToEventMetadata(const cim::persistence::v1::EventMetadata& metadata,
+                                                      const FieldPath& path, const SaveContext& context);
+absl::StatusOr<std::string> ToRequestId(const std::string& id);
 
 // path: of the request inside another one.
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::SaveRequest& request,

@@ -10,6 +10,7 @@
 #include "server/base/status_macros.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/domain/utf8.h"
 
 namespace persistd::rpc {
 namespace {

@@ -72,6 +72,7 @@ pb::RecordedEvent HistoryCall::MustNext() {
 Api::Api(const std::string& address)
     : channel_(Connect(address)),
       aggregates_(pb::AggregateService::NewStub(channel_)),
+      chains_(pb::ChainService::NewStub(channel_)),
       admin_(pb::AdminService::NewStub(channel_)),
       health_(grpc::health::v1::Health::NewStub(channel_)) {}
 
@@ -123,6 +124,40 @@ absl::StatusOr<std::vector<pb::RecordedEvent>> Api::History(const pb::AggregateR
   return History(HistoryOf(ref));
 }
 
+absl::StatusOr<pb::AppendToChainResponse> Api::AppendToChain(const pb::AppendToChainRequest& request,
+                                                             const CallOptions& options) {
+  return Call(*chains_, &pb::ChainService::Stub::AppendToChain, request, options);
+}
+
+absl::StatusOr<std::vector<pb::GetChainResponse>> Api::GetChain(const pb::GetChainRequest& request,
+                                                                const CallOptions& options) {
+  grpc::ClientContext context;
+  Prepare(context, options);
+  const auto reader = chains_->GetChain(&context, request);
+  std::vector<pb::GetChainResponse> entries;
+  pb::GetChainResponse entry;
+  while (reader->Read(&entry)) entries.push_back(entry);
+  const grpc::Status status = reader->Finish();
+  if (!status.ok()) return client::FromGrpcStatus(status);
+  return entries;
+}
+
+absl::StatusOr<std::vector<pb::GetChainResponse>> Api::GetChain(const std::string& chain) {
+  pb::GetChainRequest request;
+  request.set_chain(chain);
+  return GetChain(request);
+}
+
+absl::StatusOr<pb::PutBlockResponse> Api::PutBlock(const pb::PutBlockRequest& request, const CallOptions& options) {
+  return Call(*chains_, &pb::ChainService::Stub::PutBlock, request, options);
+}
+
+absl::StatusOr<pb::GetBlockResponse> Api::GetBlock(const std::string& cid, const CallOptions& options) {
+  pb::GetBlockRequest request;
+  request.set_cid(cid);
+  return Call(*chains_, &pb::ChainService::Stub::GetBlock, request, options);
+}
+
 absl::StatusOr<bool> Api::IsServing(const CallOptions& options) {
   using grpc::health::v1::HealthCheckResponse;
   const absl::StatusOr<HealthCheckResponse> answer =
@@ -158,6 +193,14 @@ pb::SaveRequest SaveOf(const pb::AggregateRef& ref, int events, const std::strin
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, uint64_t expected_version, int events, const std::string& data) {
   pb::SaveRequest request = SaveOf(ref, events, data);
   request.set_expected_version(expected_version);
+  return request;
+}
+
+pb::AppendToChainRequest AppendTo(const std::string& chain, const std::string& data) {
+  pb::AppendToChainRequest request;
+  request.set_chain(chain);
+  request.mutable_content()->set_content_type("application/json");
+  request.mutable_content()->set_data(data);
   return request;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.grpc.pb.h"
 #include "cim/persistence/v1/aggregates.grpc.pb.h"
+#include "cim/persistence/v1/chains.grpc.pb.h"
 #include "cim/persistence/v1/errors.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/channel.h"
@@ -64,6 +65,13 @@ class Api {
   absl::StatusOr<std::vector<pb::RecordedEvent>> History(const pb::GetHistoryRequest& request,
                                                          const CallOptions& options = {});
   absl::StatusOr<std::vector<pb::RecordedEvent>> History(const pb::AggregateRef& ref);
+  absl::StatusOr<pb::AppendToChainResponse> AppendToChain(const pb::AppendToChainRequest& request,
+                                                          const CallOptions& options = {});
+  absl::StatusOr<std::vector<pb::GetChainResponse>> GetChain(const pb::GetChainRequest& request,
+                                                             const CallOptions& options = {});
+  absl::StatusOr<std::vector<pb::GetChainResponse>> GetChain(const std::string& chain);
+  absl::StatusOr<pb::PutBlockResponse> PutBlock(const pb::PutBlockRequest& request, const CallOptions& options = {});
+  absl::StatusOr<pb::GetBlockResponse> GetBlock(const std::string& cid, const CallOptions& options = {});
   // Waits for the daemon to listen, if need be.
   absl::StatusOr<bool> IsServing(const CallOptions& options = {});
   // True once IsServing says `serving`.
@@ -72,6 +80,7 @@ class Api {
  private:
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<pb::AggregateService::Stub> aggregates_;
+  const std::unique_ptr<pb::ChainService::Stub> chains_;
   const std::unique_ptr<pb::AdminService::Stub> admin_;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
@@ -85,6 +94,7 @@ pb::ErrorDetail DetailOf(const absl::Status& status);
 pb::AggregateRef Order(const std::string& entity_id);
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, int events = 1, const std::string& data = "{}");
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, uint64_t expected_version, int events, const std::string& data);
+pb::AppendToChainRequest AppendTo(const std::string& chain, const std::string& data = "{}");
 pb::GetHistoryRequest HistoryOf(const pb::AggregateRef& ref, bool reverse = false);
 
 }  // namespace persistd::integration

@@ -109,6 +109,18 @@ void CheckVersions(Api& api) {
   CheckRef(reused, first.ref());
 }
 
+void CheckChains(World& world) {
+  const pb::ErrorDetail missing = Check(world.api().GetChain("nobody's").status(),
+                                        {pb::ERROR_REASON_CHAIN_NOT_FOUND, StatusCode::kNotFound});
+  CHECK(missing.ref().entity_id() == "nobody's");
+  Check(world.api().GetBlock("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku").status(),
+        {pb::ERROR_REASON_BLOCK_NOT_FOUND, StatusCode::kNotFound});
+  world.StartDaemon({"repository.enable_ipld=false"});
+  Check(world.api().AppendToChain(AppendTo("a")).status(),
+        {pb::ERROR_REASON_NOT_CHAINED, StatusCode::kFailedPrecondition});
+  world.StartDaemon();
+}
+
 void CheckForeignMessages(World& world) {
   const pb::AggregateRef ref = Order("foreign");
   Must(world.api().Save(SaveOf(ref, 2)).status());
@@ -303,6 +315,7 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   World world({}, {.sync_always = true});
   CheckRequests(world.api());
   CheckVersions(world.api());
+  CheckChains(world);
   CheckForeignMessages(world);
   CheckCorruptData(world);
   CheckTypes(world);

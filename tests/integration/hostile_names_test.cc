@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cpp/requests.h"
 #include "server/domain/subject.h"
+#include "server/domain/utf8.h"
 #include "server/jetstream/reader.h"
 #include "tests/integration/api.h"
 #include "tests/integration/world.h"

@@ -55,6 +55,28 @@ class PersistctlTest(unittest.TestCase):
         self.assertEqual(result.stdout, "")
         return result.stderr
 
+    def test_chains_and_blocks(self):
+        first = json.loads(self.does("chain", "append", "audit", "--data", '{"n": 1}', "--expected-sequence", "0"))
+        second = json.loads(self.does("chain", "append", "audit", "--file", "-", "--actor", "me", stdin="text"))
+        self.assertEqual((first["sequence"], second["sequence"]), ("1", "2"))
+        self.assertEqual(second["prevCid"], first["cid"])
+        entries = [json.loads(line) for line in self.does("chain", "get", "audit").splitlines()]
+        self.assertEqual([entry["cid"] for entry in entries], [first["cid"], second["cid"]])
+        self.assertEqual(entries[0]["content"]["json"], {"n": 1})
+        self.assertEqual(entries[1]["content"]["contentType"], "application/octet-stream")
+        newest = json.loads(self.does("chain", "get", "audit", "--reverse", "--limit", "1"))
+        self.assertEqual(newest, entries[1])
+        conflict = self.fails(1, "chain", "append", "audit", "--expected-sequence", "0")
+        self.assertIn("chain audit is at version 2", conflict)
+        self.assertIn("CHAIN_NOT_FOUND", self.fails(1, "chain", "get", "none"))
+        self.fails(2, "chain", "get", "audit", "--data", "{}")
+
+        put = json.loads(self.does("block", "put", "-", stdin="bytes\n"))
+        self.assertEqual(self.does("block", "get", put["cid"]), "bytes\n")
+        self.assertTrue(json.loads(self.does("block", "put", "-", "--expected-cid", put["cid"], stdin="bytes\n"))["existed"])
+        self.fails(1, "block", "put", "-", "--codec", "dag-cbor", stdin="no cbor")
+        self.fails(2, "block", "get")
+
     def test_save_load_history(self):
         saved = json.loads(
             self.does(

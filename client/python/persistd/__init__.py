@@ -1,6 +1,6 @@
 """A client for persistd, the daemon that persists event-sourced aggregates. See client/python/README.md."""
 
-from persistd._stubs import admin_pb2, aggregates_pb2, errors_pb2, types_pb2
+from persistd._stubs import admin_pb2, aggregates_pb2, chains_pb2, errors_pb2, types_pb2
 from persistd.client import Client, Consistency
 from persistd.errors import (
     DataLoss,
@@ -42,6 +42,7 @@ __all__ = [
     "VersionNotFound",
     "admin_pb2",
     "aggregates_pb2",
+    "chains_pb2",
     "errors_pb2",
     "event",
     "from_payload",

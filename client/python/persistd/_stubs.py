@@ -15,6 +15,24 @@ except ModuleNotFoundError as missing:
         raise ImportError(f"the generated code is missing from {_build}: run client/python/generate") from missing
     sys.path.append(str(_build))
 
-from cim.persistence.v1 import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, errors_pb2, types_pb2
+from cim.persistence.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    aggregates_pb2,
+    aggregates_pb2_grpc,
+    chains_pb2,
+    chains_pb2_grpc,
+    errors_pb2,
+    types_pb2,
+)
 
-__all__ = ["admin_pb2", "admin_pb2_grpc", "aggregates_pb2", "aggregates_pb2_grpc", "errors_pb2", "types_pb2"]
+__all__ = [
+    "admin_pb2",
+    "admin_pb2_grpc",
+    "aggregates_pb2",
+    "aggregates_pb2_grpc",
+    "chains_pb2",
+    "chains_pb2_grpc",
+    "errors_pb2",
+    "types_pb2",
+]

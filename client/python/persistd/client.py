@@ -8,7 +8,15 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, S
 
 import grpc
 
-from persistd._stubs import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, types_pb2
+from persistd._stubs import (
+    admin_pb2,
+    admin_pb2_grpc,
+    aggregates_pb2,
+    aggregates_pb2_grpc,
+    chains_pb2,
+    chains_pb2_grpc,
+    types_pb2,
+)
 from persistd.errors import DeadlineExceeded, PersistdError, VersionConflict, from_rpc_error, from_status
 from persistd.ids import uuid7
 from persistd.payloads import Ref, Value, to_payload, to_ref
@@ -64,6 +72,7 @@ class Client:
         else:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._aggregates = aggregates_pb2_grpc.AggregateServiceStub(self._channel)
+        self._chains = chains_pb2_grpc.ChainServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._timeout = timeout
         self._metadata = tuple(metadata)
@@ -383,26 +392,99 @@ class Client:
 
         Raises NotFound when the aggregate does not exist, Unavailable when it cannot be continued in time.
         """
-        timeout = self._timeout if timeout is None else timeout
         request = aggregates_pb2.GetHistoryRequest(
             ref=to_ref(ref), from_version=from_version, to_version=to_version, reverse=reverse, event_types=event_types
         )
+        yield from self._stream(self._aggregates.GetHistory, request, "version", timeout)
+
+    def append_to_chain(
+        self,
+        chain: str,
+        content: Optional[Value] = None,
+        expected_sequence: Optional[int] = None,
+        *,
+        metadata: Optional[types_pb2.EventMetadata] = None,
+        time: Optional[datetime.datetime] = None,
+        request_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> chains_pb2.AppendToChainResponse:
+        """Appends an entry to a named chain; the first one makes it.
+
+        Args:
+          chain: its name.
+          content: see `persistd.to_payload`. None: the entry has none.
+          expected_sequence: append only onto exactly this many entries; 0: it must not exist. None: onto any.
+          metadata: why and by whom.
+          time: when it happened. Default: now, by the daemon's clock.
+          request_id: as for `save`.
+          timeout: the deadline in seconds, instead of the client's.
+
+        Raises what `save` raises.
+        """
+        request = chains_pb2.AppendToChainRequest(
+            chain=chain, expected_sequence=expected_sequence, metadata=metadata, request_id=request_id or uuid7()
+        )
+        if content is not None:
+            request.content.CopyFrom(to_payload(content))
+        if time is not None:
+            request.time.FromDatetime(time.astimezone(datetime.timezone.utc))
+        return self._call(self._chains.AppendToChain, request, timeout, is_save=True)
+
+    def chain(
+        self,
+        chain: str,
+        from_sequence: int = 0,
+        to_sequence: Optional[int] = None,
+        reverse: bool = False,
+        *,
+        timeout: Optional[float] = None,
+    ) -> Iterator[chains_pb2.GetChainResponse]:
+        """Yields the entries of a named chain with from_sequence < sequence <= to_sequence; goes on as `history` does.
+
+        Raises NotFound when nothing was ever appended to it.
+        """
+        request = chains_pb2.GetChainRequest(
+            chain=chain, from_sequence=from_sequence, to_sequence=to_sequence, reverse=reverse
+        )
+        yield from self._stream(self._chains.GetChain, request, "sequence", timeout)
+
+    def put_block(
+        self,
+        data: bytes,
+        codec: int = chains_pb2.BLOCK_CODEC_RAW,
+        *,
+        expected_cid: str = "",
+        timeout: Optional[float] = None,
+    ) -> chains_pb2.PutBlockResponse:
+        """Stores bytes under their CID, which it returns. `codec`: BLOCK_CODEC_RAW or BLOCK_CODEC_DAG_CBOR."""
+        request = chains_pb2.PutBlockRequest(data=data, codec=codec, expected_cid=expected_cid)
+        return self._call(self._chains.PutBlock, request, timeout)
+
+    def get_block(self, cid: str, *, timeout: Optional[float] = None) -> chains_pb2.GetBlockResponse:
+        """Returns the bytes of a block, or of an event's block or payload. Raises NotFound, or DataLoss for others."""
+        return self._call(self._chains.GetBlock, chains_pb2.GetBlockRequest(cid=cid), timeout)
+
+    def _stream(
+        self, method: Callable[..., Any], request: Any, number: str, timeout: Optional[float]
+    ) -> Iterator[Any]:
+        """Yields what a method streams, over as many calls as it takes. `number`: the field that counts its answers."""
+        timeout = self._timeout if timeout is None else timeout
         deadline, delays = Deadline(timeout), self._retry.delays()
         while True:
-            last_version = None
-            call = self._aggregates.GetHistory(request, timeout=deadline.remaining(), metadata=self._metadata)
+            last = None
+            call = method(request, timeout=deadline.remaining(), metadata=self._metadata)
             try:
-                for event in call:
-                    last_version = event.version
-                    yield event
+                for item in call:
+                    last = getattr(item, number)
+                    yield item
                 return
             except grpc.RpcError as broken:
                 error, cause = from_rpc_error(broken), broken
             finally:
                 call.cancel()  # Without effect on a stream that has ended; needed when the caller stops early.
             continues = error.transient
-            if last_version is not None:
-                if _continue_after(request, last_version):
+            if last is not None:
+                if _continue_after(request, number, last):
                     return
                 deadline, delays = Deadline(timeout), self._retry.delays()
                 # The deadline of a gRPC stream covers all of it, also the time that the caller took between two events.
@@ -444,10 +526,11 @@ def _set_point_in_time(message: Any, version: Optional[int], as_of: Optional[dat
         message.as_of.FromDatetime(as_of.astimezone(datetime.timezone.utc))
 
 
-def _continue_after(request: aggregates_pb2.GetHistoryRequest, version: int) -> bool:
-    """Moves the request behind the last event received. Returns True when nothing is left to ask for."""
+def _continue_after(request: Any, number: str, last: int) -> bool:
+    """Moves the request behind the last item received. Returns True when nothing is left to ask for."""
+    first, to = f"from_{number}", f"to_{number}"
     if request.reverse:
-        request.to_version = version - 1
-        return request.to_version <= request.from_version
-    request.from_version = version
-    return request.HasField("to_version") and version >= request.to_version
+        setattr(request, to, last - 1)
+        return last - 1 <= getattr(request, first)
+    setattr(request, first, last)
+    return request.HasField(to) and last >= getattr(request, to)

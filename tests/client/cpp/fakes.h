@@ -58,11 +58,15 @@ class FakeStub final : public Stub {
   std::deque<HistoryScript> histories;
   std::deque<absl::StatusOr<cim::persistence::v1::SaveAllResponse>> save_alls;
   std::deque<std::shared_ptr<SaveStreamCall>> save_streams;
+  std::deque<absl::StatusOr<cim::persistence::v1::AppendToChainResponse>> appends;
+  std::deque<HistoryScript> chains;
 
   std::vector<cim::persistence::v1::SaveAllRequest> save_all_requests;
   std::vector<cim::persistence::v1::DeleteAggregateRequest> delete_requests;
   std::vector<cim::persistence::v1::SaveRequest> save_requests;
   std::vector<cim::persistence::v1::GetHistoryRequest> history_requests;
+  std::vector<cim::persistence::v1::AppendToChainRequest> append_requests;
+  std::vector<cim::persistence::v1::GetChainRequest> chain_requests;
   std::vector<Deadline> deadlines;
 
   SaveResult Save(const cim::persistence::v1::SaveRequest& request, Deadline deadline) override {
@@ -110,6 +114,23 @@ class FakeStub final : public Stub {
     return std::vector<cim::persistence::v1::BatchLoadResponse>(requests.size());
   }
   std::shared_ptr<SaveStreamCall> SaveStream() override { return Take(save_streams); }
+  absl::StatusOr<cim::persistence::v1::AppendToChainResponse> AppendToChain(
+      const cim::persistence::v1::AppendToChainRequest& request, Deadline) override {
+    append_requests.push_back(request);
+    return Take(appends);
+  }
+  std::unique_ptr<ChainStream> GetChain(const cim::persistence::v1::GetChainRequest& request, Deadline) override {
+    chain_requests.push_back(request);
+    return std::make_unique<Entries>(Take(chains));
+  }
+  absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(const cim::persistence::v1::PutBlockRequest&,
+                                                                  Deadline) override {
+    return cim::persistence::v1::PutBlockResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(const cim::persistence::v1::GetBlockRequest&,
+                                                                  Deadline) override {
+    return cim::persistence::v1::GetBlockResponse();
+  }
   absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest&, Deadline) override {
     return cim::persistence::v1::GetServerInfoResponse();
@@ -143,6 +164,25 @@ class FakeStub final : public Stub {
         cim::persistence::v1::RecordedEvent event;
         event.set_version(script_.versions[next_++]);
         return event;
+      }
+      if (!script_.end.ok()) return script_.end;
+      return std::nullopt;
+    }
+
+   private:
+    const HistoryScript script_;
+    size_t next_ = 0;
+  };
+
+  class Entries final : public ChainStream {
+   public:
+    explicit Entries(HistoryScript script) : script_(std::move(script)) {}
+
+    absl::StatusOr<std::optional<cim::persistence::v1::GetChainResponse>> Next() override {
+      if (next_ < script_.versions.size()) {
+        cim::persistence::v1::GetChainResponse entry;
+        entry.set_sequence(script_.versions[next_++]);
+        return entry;
       }
       if (!script_.end.ok()) return script_.end;
       return std::nullopt;

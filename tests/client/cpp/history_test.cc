@@ -128,5 +128,37 @@ TEST_CASE_METHOD(Fixture, "An ended history stays ended, and a reader outlives i
   CHECK(stub->history_requests.size() == 1);
 }
 
+TEST_CASE_METHOD(Fixture, "A chain that broke is read on after its last entry, in both directions", "[client]") {
+  const auto read = [this](bool reverse) {
+    pb::GetChainRequest request;
+    request.set_chain("audit");
+    request.set_reverse(reverse);
+    ChainReader reader = client.Chain(request);
+    Versions sequences;
+    while (true) {
+      const auto entry = reader.Next();
+      REQUIRE(entry.ok());
+      if (!entry->has_value()) return sequences;
+      sequences.push_back((*entry)->sequence());
+    }
+  };
+  stub->chains = {{{1, 2}, kBroken}, {{3}, {}}};
+  CHECK(read(false) == Versions{1, 2, 3});
+  REQUIRE(stub->chain_requests.size() == 2);
+  CHECK(stub->chain_requests[1].chain() == "audit");
+  CHECK(stub->chain_requests[1].from_sequence() == 2);
+  stub->chains = {{{3, 2}, kBroken}, {{1}, kBroken}};
+  CHECK(read(true) == Versions{3, 2, 1});
+  CHECK(stub->chain_requests.back().to_sequence() == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "An append is repeated with one request id", "[client]") {
+  stub->appends = {kBroken, pb::AppendToChainResponse()};
+  CHECK(client.AppendToChain({}).ok());
+  REQUIRE(stub->append_requests.size() == 2);
+  CHECK_FALSE(stub->append_requests[0].request_id().empty());
+  CHECK(stub->append_requests[0].request_id() == stub->append_requests[1].request_id());
+}
+
 }  // namespace
 }  // namespace persistd::client

@@ -491,5 +491,35 @@ class RepositoryTest(ClientTestCase):
             self.client.describe_aggregate_type("sales", "none")
 
 
+class ChainTest(ClientTestCase):
+    def test_an_append_is_repeated_with_the_same_id(self):
+        self.server.faults.append(Fault(grpc.StatusCode.UNAVAILABLE, late=True))
+        when = datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc)
+        metadata = persistd.types_pb2.EventMetadata(actor="ann")
+        answer = self.client.append_to_chain("audit", {"n": 1}, 4, metadata=metadata, time=when)
+        self.assertEqual(answer.sequence, 5)
+        first, second = self.server.requests["AppendToChain"]
+        self.assertEqual(first, second)
+        self.assertEqual((first.chain, first.content.data, first.metadata.actor), ("audit", b'{"n":1}', "ann"))
+        self.assertEqual(first.time.seconds, int(when.timestamp()))
+        self.client.append_to_chain("audit")
+        third = self.server.requests["AppendToChain"][-1]
+        self.assertFalse(third.HasField("expected_sequence") or third.HasField("content"))
+        self.assertNotEqual(third.request_id, first.request_id)
+
+    def test_a_chain_that_breaks_is_read_on(self):
+        for reverse in (False, True):
+            self.server.break_history_after.extend([2, 0, 1])
+            sequences = [entry.sequence for entry in self.client.chain("audit", reverse=reverse)]
+            self.assertEqual(sequences, [5, 4, 3, 2, 1] if reverse else [1, 2, 3, 4, 5])
+
+    def test_blocks(self):
+        self.assertEqual(self.client.put_block(b"bytes").cid, "cid-of-bytes")
+        self.assertEqual(self.server.requests["PutBlock"][0].codec, persistd.chains_pb2.BLOCK_CODEC_RAW)
+        self.assertEqual(self.client.get_block("cid-of-bytes").data, b"bytes")
+        with self.assertRaises(persistd.NotFound):
+            self.client.get_block("other")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -10,7 +10,16 @@ from typing import Callable, Deque, Dict, List, Optional, Tuple
 
 import grpc
 
-from persistd._stubs import admin_pb2, admin_pb2_grpc, aggregates_pb2, aggregates_pb2_grpc, errors_pb2, types_pb2
+from persistd._stubs import (
+    admin_pb2,
+    admin_pb2_grpc,
+    aggregates_pb2,
+    aggregates_pb2_grpc,
+    chains_pb2,
+    chains_pb2_grpc,
+    errors_pb2,
+    types_pb2,
+)
 
 
 class Fault:
@@ -40,7 +49,11 @@ class Fault:
         context.abort(self.code, "made by a test")
 
 
-class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+class FakeServer(
+    aggregates_pb2_grpc.AggregateServiceServicer,
+    chains_pb2_grpc.ChainServiceServicer,
+    admin_pb2_grpc.AdminServiceServicer,
+):
     """Serves on a free port of the loopback until `stop`.
 
     Attributes:
@@ -66,6 +79,7 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
         self._states: Dict[Tuple[str, str, str], aggregates_pb2.AggregateState] = {}
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=8))
         aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(self, self._server)
+        chains_pb2_grpc.add_ChainServiceServicer_to_server(self, self._server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -229,6 +243,33 @@ class FakeServer(aggregates_pb2_grpc.AggregateServiceServicer, admin_pb2_grpc.Ad
         if request.aggregate == "none":
             Fault(grpc.StatusCode.NOT_FOUND, errors_pb2.ERROR_REASON_TYPE_NOT_FOUND).raise_in(context)
         return admin_pb2.DescribeAggregateTypeResponse(type=_type(request.aggregate, request), aggregates=7)
+
+    def AppendToChain(self, request: chains_pb2.AppendToChainRequest, context: grpc.ServicerContext):
+        fault = self._begin("AppendToChain", request, context)
+        if fault:
+            fault.raise_in(context)
+        return chains_pb2.AppendToChainResponse(cid="c", sequence=request.expected_sequence + 1)
+
+    def GetChain(self, request: chains_pb2.GetChainRequest, context: grpc.ServicerContext):
+        copy = chains_pb2.GetChainRequest.FromString(request.SerializeToString())
+        self._begin("GetChain", copy, context)
+        last = request.to_sequence if request.HasField("to_sequence") else 5
+        sequences = list(range(request.from_sequence + 1, last + 1))
+        left = self.break_history_after.popleft() if self.break_history_after else len(sequences)
+        for sequence in (sequences[::-1] if request.reverse else sequences)[:left]:
+            yield chains_pb2.GetChainResponse(sequence=sequence)
+        if left < len(sequences):
+            Fault(grpc.StatusCode.UNAVAILABLE).raise_in(context)
+
+    def PutBlock(self, request: chains_pb2.PutBlockRequest, context: grpc.ServicerContext):
+        self._begin("PutBlock", request, context)
+        return chains_pb2.PutBlockResponse(cid=f"cid-of-{request.data.decode()}")
+
+    def GetBlock(self, request: chains_pb2.GetBlockRequest, context: grpc.ServicerContext):
+        self._begin("GetBlock", request, context)
+        if not request.cid.startswith("cid-of-"):
+            Fault(grpc.StatusCode.NOT_FOUND, errors_pb2.ERROR_REASON_BLOCK_NOT_FOUND).raise_in(context)
+        return chains_pb2.GetBlockResponse(data=request.cid[7:].encode())
 
     def _begin(self, method: str, request: object, context: grpc.ServicerContext) -> Optional[Fault]:
         """Notes the request and ends the call if a fault is due now. Returns a fault that is due at its end."""

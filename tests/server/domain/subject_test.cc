@@ -132,53 +132,6 @@ TEST_CASE("Tokens are 1 to 64 of the allowed characters and no leading underscor
   }
 }
 
-TEST_CASE("UTF-8 is accepted and nothing that looks like it", "[domain]") {
-  for (const char* text : {"", "a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
-                           "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF", "a\xC3\xA4z"}) {
-    CHECK(IsUtf8(text));
-  }
-  CHECK(IsUtf8(absl::string_view("\0", 1)));
-  for (const char* text : {"\x80",
-                           "\xBF",  // A continuation alone.
-                           "\xC0\x80",
-                           "\xC0\xAF",
-                           "\xC1\xBF",  // Overlong.
-                           "\xE0\x80\xAF",
-                           "\xE0\x9F\xBF",
-                           "\xF0\x80\x80\xAF",
-                           "\xF0\x8F\xBF\xBF",
-                           "\xED\xA0\x80",
-                           "\xED\xAF\xBF",
-                           "\xED\xBF\xBF",              // Surrogates.
-                           "\xED\xA0\xBD\xED\xB8\x80",  // An emoji as a pair of them.
-                           "\xF4\x90\x80\x80",
-                           "\xF5\x80\x80\x80",
-                           "\xFE",
-                           "\xFF",
-                           "\xC3",
-                           "\xE2\x82",
-                           "\xF0\x9F\x98",  // Cut off.
-                           "\xC3z",
-                           "\xE2\x82z",
-                           "\xF0\x9F\x98z",
-                           "\xC3\xC3"}) {
-    INFO(EncodeEntity(text));
-    CHECK_FALSE(IsUtf8(text));
-  }
-}
-
-TEST_CASE(
-    "UTF-8 made from code points is accepted, and with one byte dropped it is judged as before the drop or refused",
-    "[domain]") {
-  CheckProperty([] {
-    const std::string text = *rc::gen::suchThat(Utf8Text(64), [](const std::string& t) { return !t.empty(); });
-    RC_ASSERT(IsUtf8(text));
-    const auto at = *rc::gen::inRange<size_t>(0, text.size());
-    const bool ascii = static_cast<unsigned char>(text[at]) < 0x80;
-    RC_ASSERT(IsUtf8(text.substr(0, at) + text.substr(at + 1)) == ascii);
-  });
-}
-
 TEST_CASE("Subjects and filters are spelled as the design says", "[domain]") {
   const AggregateRef ref = Ref("A 1");
   CHECK(EventSubject(ref, "placed", 3) == "cim.events.sales.order.A=201.placed.v3");
@@ -211,6 +164,45 @@ TEST_CASE("Parsing is the inverse of building a subject", "[domain]") {
     RC_ASSERT(!ParseEventSubject(state).has_value());
     RC_ASSERT(!ParseStateSubject(event).has_value());
   });
+}
+
+TEST_CASE("Every entry of a chain has the one subject of its chain", "[domain]") {
+  const AggregateRef chain = ChainRef("audit 2026");
+  CHECK(EventSubject(chain, kChainEntryType, 1) == "cim.chains.audit=202026");
+  CHECK(EventFilter(chain) == "cim.chains.audit=202026");
+  CHECK(IsCheckSubject(CheckSubject(Ref("1"))));
+  CHECK_FALSE(IsCheckSubject(EventSubject(ChainRef("_check"), kChainEntryType, 1)));
+  CHECK(IsChain(chain));
+  CHECK_FALSE(IsChain(Ref("1")));
+  CheckProperty([] {
+    const AggregateRef ref = ChainRef(*EntityId());
+    const std::string subject = EventSubject(ref, kChainEntryType, 1);
+    RC_ASSERT(subject == EventFilter(ref));
+    RC_ASSERT(subject.find_first_not_of(std::string(kTokenBytes) + "=.") == std::string::npos);
+    const std::optional<ParsedEventSubject> parsed = ParseEventSubject(subject);
+    RC_ASSERT(parsed.has_value());
+    RC_ASSERT(parsed->ref == ref);
+    RC_ASSERT(parsed->type == kChainEntryType);
+    RC_ASSERT(parsed->schema_version == 1u);
+    RC_ASSERT(!ParseStateSubject(subject).has_value());
+  });
+  CheckProperty([] {
+    const std::string subject =
+        "cim.chains." + *rc::gen::container<std::string>(rc::gen::elementOf(std::string("ab.=014_v>*")));
+    const std::optional<ParsedEventSubject> parsed = ParseEventSubject(subject);
+    if (parsed.has_value()) RC_ASSERT(EventSubject(parsed->ref, parsed->type, parsed->schema_version) == subject);
+  });
+}
+
+TEST_CASE("Callers cannot name a chain as an aggregate", "[domain]") {
+  CHECK(FieldOf(ValidateRef(ChainRef("audit"))) == "ref.context");
+  // Nor does an aggregate's subject lead to one.
+  CHECK_FALSE(ParseEventSubject("cim.events._chains.chain.audit.entry.v1").has_value());
+  for (const char* subject : {"cim.chains", "cim.chains.", "cim.chains.a.b", "cim.chains.=41", "cim.chains.*",
+                              "cim.chains.>", "cim.chains.a b", "cim.chainsa", "Cim.chains.a"}) {
+    INFO(subject);
+    CHECK_FALSE(ParseEventSubject(subject).has_value());
+  }
 }
 
 TEST_CASE("Subjects that are not ours are not parsed", "[domain]") {

@@ -55,7 +55,7 @@ TEST_CASE("The CIDs of golden messages are those of their content", "[jetstream]
     if (mismatch.has_value()) CHECK(mismatch->actual == mismatch->expected);
     if (!sample.event.cid.empty()) ++chained;
   }
-  CHECK(chained == 3);
+  CHECK(chained == 4);
 }
 
 TEST_CASE("States are written as the golden messages and read from them", "[jetstream]") {

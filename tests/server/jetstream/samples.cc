@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/domain/subject.h"
 #include "tests/testing/files.h"
 #include "tests/testing/must.h"
 #include "tests/testing/runfiles.h"
@@ -151,6 +152,20 @@ EventSample ChainedTombstone() {
   return sample;
 }
 
+// The second entry of a named chain.
+EventSample ChainEntry() {
+  EventSample sample = ChainedTombstone();
+  sample.golden = "chain_entry";
+  domain::RecordedEvent& event = sample.event;
+  event.ref = domain::ChainRef("audit 2026");
+  event.type = domain::kChainEntryType;
+  event.payload = {.content_type = "application/json", .data = "{\"seal\":1}"};
+  event.metadata.actor = "auditor";
+  event.cid = "bafyreie7344uh7ghb7sfcoda5n5gruhhl5xyhxwci4hngwx4vomtgkd6ni";
+  event.payload_cid = "bafkreieiw2kxdwbm3wpcw45rx4oi3jtvmdrmntg7i4dkhf7oc7amgdzxey";
+  return sample;
+}
+
 StateSample FullState() {
   StateSample sample;
   sample.golden = "state_full";
@@ -204,7 +219,7 @@ StateSample ChunkedSnapshot() {
 
 std::vector<EventSample> EventSamples() {
   return {Minimal(),   Full(),           Middle(),          SkipInsideSave(),
-          Tombstone(), ChainedInGroup(), ChainedTombstone()};
+          Tombstone(), ChainedInGroup(), ChainedTombstone(), ChainEntry()};
 }
 std::vector<StateSample> StateSamples() { return {MinimalState(), FullState(), ChunkedState()}; }
 

@@ -309,31 +309,75 @@ TEST_CASE("Blocks of users stay, also those that are chunks as well", "[collecto
   Bench bench;
   bench.SaveState("1", 0, "small");
   const std::string users = "a user's block", users_first = Content(1, 600'000), chunk_first = Content(2, 600'000);
-  // As PutBlock is to write them: without the header, over a chunk as well.
+  // How many of its blocks were there.
   const auto put = [&](const std::string& content) {
+    int existed = 0;
     for (size_t at = 0; at < content.size(); at += domain::kChunkBytes) {
       const std::string bytes = content.substr(at, domain::kChunkBytes);
-      Must(base::BlockOn(bench.block_bucket.Put(ipld::RawCid(bytes).ToString(), bytes, Bench::In20s())));
+      BlockStore& store = *bench.daemon.repository().blocks();
+      if (Must(base::BlockOn(store.Put(ipld::RawCid(bytes), bytes, Bench::In20s())))) ++existed;
     }
+    return existed;
   };
-  put(users);
-  put(users_first);
+  CHECK(put(users) == 0);
+  CHECK(put(users_first) == 0);
   const uint64_t revision = bench.Stored(*KeysOf(users_first).begin()).revision;
   bench.StoreOrphans(users_first);
   CHECK(bench.Stored(*KeysOf(users_first).begin()).revision == revision);
+  CHECK(put(users_first) == 2);
+  CHECK(bench.Stored(*KeysOf(users_first).begin()).revision == revision);
   bench.StoreOrphans(chunk_first);
-  put(chunk_first);
+  CHECK(put(chunk_first) == 2);
+  CHECK(bench.Stored(*KeysOf(chunk_first).begin()).headers.Find(kChunkHeader) == nullptr);
   bench.StoreOrphans(Content(3));
   CHECK(Must(bench.Collect()).collected == 3);
   CHECK(bench.Has(users));
   CHECK(bench.Has(users_first));
   CHECK(bench.Has(chunk_first));
+  // One that is damaged was not there.
+  Must(base::BlockOn(bench.block_bucket.Put(*KeysOf(users).begin(), "damaged", Bench::In20s())));
+  CHECK(put(users) == 0);
+  CHECK(put(users) == 1);
   // Mended, a user's block is still one.
   const std::string key = *KeysOf(users_first).begin();
   Must(base::BlockOn(bench.block_bucket.Put(key, "damaged", Bench::In20s())));
   bench.StoreOrphans(users_first);
   CHECK(bench.Stored(key).headers.Find(kChunkHeader) == nullptr);
   CHECK(ipld::RawCid(bench.Stored(key).value).ToString() == key);
+}
+
+TEST_CASE("A user's block that is stored while the collector is at its chunk stays, and is stored once", "[collector]") {
+  Bench bench;
+  TestRepository other(bench.nats->url());
+  bench.SaveState("1", 0, "small");
+  const std::string bytes = Content(1, 1000);
+  const ipld::Cid cid = ipld::RawCid(bytes);
+  const auto put = [&](TestRepository& daemon) {
+    return Must(base::BlockOn(daemon.repository().blocks()->Put(cid, bytes, Bench::In20s())));
+  };
+  BlockCollectorOptions options = AtOnce();
+  SECTION("before the sweep") {
+    bench.StoreOrphans(bytes);
+    options.on_marked = [&] { CHECK(put(other)); };
+    CHECK(Must(bench.Collect(std::move(options))).collected == 0);
+  }
+  SECTION("by two daemons and a collector, all at once") {
+    std::atomic<int> made = 0;
+    for (int round = 0; round < 20; ++round) {
+      bench.StoreOrphans(bytes);
+      std::thread collector([&] { Must(bench.Collect()); });
+      std::thread first([&] { made += put(other) ? 0 : 1; });
+      made += put(bench.daemon) ? 0 : 1;
+      first.join();
+      collector.join();
+      CHECK(made <= 1);  // Once where the chunk went first, never where it did not.
+      CHECK(bench.Stored(cid.ToString()).headers.Find(kChunkHeader) == nullptr);
+      CHECK(Must(bench.Collect()).collected == 0);
+      CHECK(put(other));
+      Must(base::BlockOn(bench.block_bucket.Erase(cid.ToString(), bench.Stored(cid.ToString()).revision, Bench::In20s())));
+      made = 0;
+    }
+  }
 }
 
 TEST_CASE("Chunks of snapshots in a bucket of another name stay", "[collector]") {

@@ -1,0 +1,138 @@
+#include "client/cli/chains.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/input.h"
+#include "client/cpp/request_id.h"
+
+namespace persistd::cli {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+using Flags = std::vector<const char*>;
+
+absl::Status Refuse(const Arguments& arguments, const std::string& verb, const Flags& flags) {
+  for (const char* const flag : flags) {
+    if (arguments.Has(flag)) return absl::InvalidArgumentError(absl::StrCat(verb, " takes no --", flag));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<pb::Payload>> Content(const Arguments& arguments, std::istream& in) {
+  const auto json = arguments.Get("data");
+  const auto file = arguments.Get("file");
+  const auto type = arguments.Get("content-type");
+  if (json.has_value() && file.has_value()) return absl::InvalidArgumentError("give --data or --file, not both");
+  if (type.has_value() && !file.has_value()) return absl::InvalidArgumentError("--content-type is of --file");
+  if (json.has_value()) {
+    absl::StatusOr<pb::Payload> payload = ParsePayload("--data", *json);
+    if (!payload.ok()) return payload.status();
+    return *std::move(payload);
+  }
+  if (!file.has_value()) return std::nullopt;
+  absl::StatusOr<std::string> bytes = ReadInput(*file, in);
+  if (!bytes.ok()) return bytes.status();
+  pb::Payload payload;
+  payload.set_content_type(type.value_or(""));
+  payload.set_data(*std::move(bytes));
+  return payload;
+}
+
+absl::StatusOr<pb::AppendToChainRequest> BuildAppend(const Arguments& arguments, std::istream& in) {
+  pb::AppendToChainRequest request;
+  request.set_chain(arguments.positionals()[1]);
+  absl::StatusOr<std::optional<pb::Payload>> content = Content(arguments, in);
+  if (!content.ok()) return content.status();
+  if (content->has_value()) *request.mutable_content() = **std::move(content);
+  const auto sequence = arguments.GetNumber("expected-sequence");
+  if (!sequence.ok()) return sequence.status();
+  if (sequence->has_value()) request.set_expected_sequence(**sequence);
+  if (const auto actor = arguments.Get("actor")) request.mutable_metadata()->set_actor(*actor);
+  if (const auto id = arguments.Get("correlation-id")) request.mutable_metadata()->set_correlation_id(*id);
+  if (const auto id = arguments.Get("causation-id")) request.mutable_metadata()->set_causation_id(*id);
+  const auto id = arguments.Get("request-id");
+  if (id.has_value() && id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
+  request.set_request_id(id.has_value() ? *id : client::NewRequestId());
+  return request;
+}
+
+absl::StatusOr<pb::GetChainRequest> BuildGet(const Arguments& arguments) {
+  pb::GetChainRequest request;
+  request.set_chain(arguments.positionals()[1]);
+  const auto from = arguments.GetNumber("from");
+  if (!from.ok()) return from.status();
+  request.set_from_sequence(from->value_or(0));
+  const auto to = arguments.GetNumber("to");
+  if (!to.ok()) return to.status();
+  if (to->has_value()) request.set_to_sequence(**to);
+  request.set_reverse(arguments.Has("reverse"));
+  return request;
+}
+
+}  // namespace
+
+const std::vector<FlagSpec>& ChainFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{{"data"},
+                                                                         {"file"},
+                                                                         {"content-type"},
+                                                                         {"expected-sequence"},
+                                                                         {"actor"},
+                                                                         {"correlation-id"},
+                                                                         {"causation-id"},
+                                                                         {"request-id"},
+                                                                         {"from"},
+                                                                         {"to"},
+                                                                         {"reverse", FlagSpec::kSwitch},
+                                                                         {"limit"}};
+  return flags;
+}
+
+const std::vector<FlagSpec>& BlockFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{{"codec"}, {"expected-cid"}};
+  return flags;
+}
+
+absl::StatusOr<std::variant<pb::AppendToChainRequest, pb::GetChainRequest>> BuildChain(const Arguments& arguments,
+                                                                                       std::istream& in) {
+  if (arguments.positionals().size() != 2) return absl::InvalidArgumentError("write append or get, then the name");
+  const std::string& verb = arguments.positionals()[0];
+  if (verb == "append") {
+    if (absl::Status status = Refuse(arguments, verb, {"from", "to", "reverse", "limit"}); !status.ok()) return status;
+    return BuildAppend(arguments, in);
+  }
+  if (verb != "get") return absl::InvalidArgumentError("needs append or get as its first word");
+  const Flags others = {"data",  "file",           "content-type", "expected-sequence",
+                        "actor", "correlation-id", "causation-id", "request-id"};
+  if (absl::Status status = Refuse(arguments, verb, others); !status.ok()) return status;
+  return BuildGet(arguments);
+}
+
+absl::StatusOr<std::variant<pb::PutBlockRequest, pb::GetBlockRequest>> BuildBlock(const Arguments& arguments,
+                                                                                  std::istream& in) {
+  if (arguments.positionals().size() != 2) {
+    return absl::InvalidArgumentError("write put, then a file, or get, then a CID");
+  }
+  const std::string& verb = arguments.positionals()[0];
+  if (verb == "get") {
+    if (absl::Status status = Refuse(arguments, verb, {"codec", "expected-cid"}); !status.ok()) return status;
+    pb::GetBlockRequest request;
+    request.set_cid(arguments.positionals()[1]);
+    return request;
+  }
+  if (verb != "put") return absl::InvalidArgumentError("needs put or get as its first word");
+  pb::PutBlockRequest request;
+  const std::string codec = arguments.Get("codec").value_or("raw");
+  if (codec != "raw" && codec != "dag-cbor") return absl::InvalidArgumentError("--codec needs raw or dag-cbor");
+  request.set_codec(codec == "raw" ? pb::BLOCK_CODEC_RAW : pb::BLOCK_CODEC_DAG_CBOR);
+  request.set_expected_cid(arguments.Get("expected-cid").value_or(""));
+  absl::StatusOr<std::string> bytes = ReadInput(arguments.positionals()[1], in);
+  if (!bytes.ok()) return bytes.status();
+  request.set_data(*std::move(bytes));
+  return request;
+}
+
+}  // namespace persistd::cli

@@ -1,0 +1,26 @@
+// `persistctl chain` and `persistctl block`: from their words to the requests they ask for. All errors are
+// INVALID_ARGUMENT, in words for the user.
+#pragma once
+
+#include <istream>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cim/persistence/v1/chains.pb.h"
+#include "client/cli/arguments.h"
+
+namespace persistd::cli {
+
+const std::vector<FlagSpec>& ChainFlags();
+const std::vector<FlagSpec>& BlockFlags();
+
+// append NAME (always with a request_id), get NAME. `in` is read for `--file -`.
+absl::StatusOr<std::variant<cim::persistence::v1::AppendToChainRequest, cim::persistence::v1::GetChainRequest>>
+BuildChain(const Arguments& arguments, std::istream& in);
+
+// put FILE (`-`: `in`), get CID
+absl::StatusOr<std::variant<cim::persistence::v1::PutBlockRequest, cim::persistence::v1::GetBlockRequest>> BuildBlock(
+    const Arguments& arguments, std::istream& in);
+
+}  // namespace persistd::cli

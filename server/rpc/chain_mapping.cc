@@ -1,0 +1,145 @@
+#include "server/rpc/chain_mapping.h"
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/base/uuid.h"
+#include "server/domain/errors.h"
+#include "server/domain/subject.h"
+#include "server/ipld/dag_cbor.h"
+#include "server/rpc/request_validation.h"
+#include "server/rpc/response_mapping.h"
+
+namespace persistd::rpc {
+namespace {
+
+namespace pb = cim::persistence::v1;
+
+absl::StatusOr<ipld::Cid> CidOf(const std::string& bytes, pb::BlockCodec codec) {
+  switch (codec) {
+    case pb::BLOCK_CODEC_UNSPECIFIED:
+    case pb::BLOCK_CODEC_RAW:
+      return ipld::RawCid(bytes);
+    case pb::BLOCK_CODEC_DAG_CBOR:
+      // Whoever has the CID relies on there being one block for a value.
+      if (const absl::Status read = ipld::LinksOfDagCbor(bytes).status(); !read.ok()) {
+        return domain::InvalidField("data", absl::StrCat("must be canonical DAG-CBOR: ", read.message()));
+      }
+      return ipld::DagCborCid(bytes);
+    default:
+      return domain::InvalidField("codec", "must be BLOCK_CODEC_RAW or BLOCK_CODEC_DAG_CBOR");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<domain::AggregateRef> ToChainRef(const std::string& name, const FieldPath& path) {
+  RETURN_IF_ERROR(domain::ValidateEntityId(name, path.ToString()));
+  return domain::ChainRef(name);
+}
+
+absl::StatusOr<ipld::Cid> ToCid(const std::string& text, const FieldPath& path) {
+  const std::optional<ipld::Cid> cid = ipld::Cid::Parse(text);
+  if (cid.has_value() && (cid->codec == ipld::kRawCodec || cid->codec == ipld::kDagCborCodec)) return *cid;
+  return domain::InvalidField(path.ToString(),
+                              "must be a CID of version 1 with sha2-256, codec raw or dag-cbor, in base32 lower case");
+}
+
+absl::StatusOr<repository::SaveCommand> ToSaveCommand(const pb::AppendToChainRequest& request,
+                                                      const RequestLimits& limits, const SaveContext& context) {
+  repository::SaveCommand command;
+  ASSIGN_OR_RETURN(command.ref, ToChainRef(request.chain()));
+  if (request.has_expected_sequence()) {
+    command.expectation = {.kind = repository::Expectation::Kind::kExact, .version = request.expected_sequence()};
+  }
+  ASSIGN_OR_RETURN(command.request_id, ToRequestId(request.request_id()));
+  repository::SaveEvent entry;
+  entry.event.event_id = base::NewUuidV7(context.now);
+  entry.event.type = domain::kChainEntryType;
+  if (request.has_content()) {
+    ASSIGN_OR_RETURN(entry.event.payload, ToEventPayload(request.content(), FieldPath("content"), limits));
+  }
+  ASSIGN_OR_RETURN(entry.event.metadata, ToEventMetadata(request.metadata(), FieldPath("metadata"), context));
+  entry.event.time = context.now;
+  entry.has_time = request.has_time();
+  if (entry.has_time) {
+    ASSIGN_OR_RETURN(entry.event.time, ToWallTime(request.time(), FieldPath("time")));
+  }
+  command.events.push_back(std::move(entry));
+  return command;
+}
+
+absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const pb::GetChainRequest& request) {
+  repository::HistoryQuery query;
+  ASSIGN_OR_RETURN(query.ref, ToChainRef(request.chain()));
+  RETURN_IF_ERROR(CheckView(request.payload_view()));
+  query.from_version = request.from_sequence();
+  if (request.has_to_sequence()) {
+    if (request.to_sequence() < request.from_sequence()) {
+      return domain::InvalidField("to_sequence", "must not be less than from_sequence");
+    }
+    query.to_version = request.to_sequence();
+  }
+  query.reverse = request.reverse();
+  return query;
+}
+
+absl::StatusOr<ipld::Cid> ToBlockCid(const pb::PutBlockRequest& request, const RequestLimits& limits) {
+  if (request.data().size() > limits.max_event_bytes) {
+    return domain::TooLarge({.name = "data",
+                             .limit = limits.max_event_bytes,
+                             .value = request.data().size(),
+                             .config_key = "limits.max_event_size"},
+                            "cut it into several blocks, and store one that links to them");
+  }
+  ASSIGN_OR_RETURN(const ipld::Cid cid, CidOf(request.data(), request.codec()));
+  if (request.expected_cid().empty() || request.expected_cid() == cid.ToString()) return cid;
+  return domain::InvalidField("expected_cid", absl::StrCat("must be the CID of the bytes, which is ", cid.ToString()));
+}
+
+void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, pb::AppendToChainResponse& message) {
+  pb::SaveResponse saved;
+  ToProto(result, fsync, saved);
+  message.set_deduplicated(saved.deduplicated());
+  message.mutable_durability()->Swap(saved.mutable_durability());
+  if (result.events.empty()) return;
+  const repository::SavedEvent& entry = result.events.front();
+  message.set_cid(entry.cid);
+  message.set_prev_cid(entry.prev_cid);
+  message.set_sequence(entry.version);
+  message.mutable_position()->Swap(saved.mutable_events(0)->mutable_position());
+}
+
+void ToProto(repository::Event entry, pb::PayloadView view, pb::GetChainResponse& message) {
+  pb::RecordedEvent event;
+  ToProto(std::move(entry), view, event);
+  message.set_sequence(event.version());
+  message.set_cid(std::move(*event.mutable_cid()));
+  message.set_prev_cid(std::move(*event.mutable_prev_cid()));
+  message.set_content_cid(std::move(*event.mutable_payload_cid()));
+  message.set_commit_id(std::move(*event.mutable_commit_id()));
+  if (event.has_payload()) message.mutable_content()->Swap(event.mutable_payload());
+  if (event.has_metadata()) message.mutable_metadata()->Swap(event.mutable_metadata());
+  message.mutable_time()->Swap(event.mutable_time());
+  message.mutable_recorded_time()->Swap(event.mutable_recorded_time());
+  message.mutable_position()->Swap(event.mutable_position());
+}
+
+void ToProto(repository::FoundBlock block, pb::GetBlockResponse& message) {
+  message.set_data(std::move(block.data));
+  switch (block.source) {
+    case repository::FoundBlock::Source::kBlock:
+      message.set_source(pb::GetBlockResponse::SOURCE_BLOCK);
+      break;
+    case repository::FoundBlock::Source::kEvent:
+      message.set_source(pb::GetBlockResponse::SOURCE_EVENT);
+      break;
+    case repository::FoundBlock::Source::kPayload:
+      message.set_source(pb::GetBlockResponse::SOURCE_PAYLOAD);
+      break;
+  }
+}
+
+}  // namespace persistd::rpc
