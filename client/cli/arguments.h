@@ -23,7 +23,8 @@ struct FlagSpec {
 // The arguments of one command. Immutable after Parse, so it may be read from any thread.
 class Arguments {
  public:
-  // Takes `--name value`, `--name=value` and, for a switch, `--name`; `-h` means `--help`, `-o` `--output`. After `--` everything is
+  // Takes `--name value`, `--name=value` and, for a switch, `--name`; `-h` means `--help`, `-o` means `--output`. After
+  // `--` everything is
   // positional. INVALID_ARGUMENT, in words for the user, on an unknown flag, a missing or extra value, or a flag that
   // is given twice but may not be.
   //

@@ -105,8 +105,8 @@ class CarCheck {
         return absl::DataLossError(absl::StrCat("version ", next->version, " of ", next->aggregate,
                                                 " continues an event of ", event.aggregate));
       } else if (event.version + 1 != next->version) {
-        return absl::DataLossError(
-            absl::StrCat("version ", next->version, " continues version ", event.version, ", which is not the one before"));
+        return absl::DataLossError(absl::StrCat("version ", next->version, " continues version ", event.version,
+                                                ", which is not the one before"));
       }
       ++summary.events;
       summary.first_version = event.version;
@@ -118,9 +118,9 @@ class CarCheck {
     }
     // What lies before a gap is reached by no link.
     if (summary.events < events_.size()) {
-      return absl::DataLossError(absl::StrCat(events_.size() - summary.events, " events of the file are not before its root; version ",
-                                              summary.first_version, " continues ",
-                                              summary.before.empty() ? "none" : summary.before));
+      return absl::DataLossError(
+          absl::StrCat(events_.size() - summary.events, " events of the file are not before its root; version ",
+                       summary.first_version, " continues ", summary.before.empty() ? "none" : summary.before));
     }
     return summary;
   }

@@ -18,12 +18,12 @@ struct CarSummary {
   uint64_t events = 0;
   uint64_t payloads = 0;         // That are there.
   uint64_t erased_payloads = 0;  // That an event names, but that are not there.
-  std::string before{};          // The CID of the event before the first, which is not in the file; empty: there is none.
+  std::string before{};  // The CID of the event before the first, which is not in the file; empty: there is none.
 };
 
 // Checks every block against its CID, and walks from the root to the first event: each continues the one before, of the
-// same aggregate and the version before. expected_root: empty, or the CID that the root must have. DataLoss says what is
-// wrong, InvalidArgument that it is no such file. Memory: about 200 bytes for each event.
+// same aggregate and the version before. expected_root: empty, or the CID that the root must have. DataLoss says what
+// is wrong, InvalidArgument that it is no such file. Memory: about 200 bytes for each event.
 absl::StatusOr<CarSummary> CheckCar(std::istream& in, const std::string& expected_root);
 
 // As JSON, for people and programs.

@@ -107,8 +107,8 @@ class Client {
       cim::persistence::v1::AppendToChainRequest request) const;
   // The entries of a named chain, as History.
   ChainReader Chain(cim::persistence::v1::GetChainRequest request) const;
-  // Verifies a history or a chain; OK says that there is a result, not that it is good. on_progress: called about once a
-  // second, may be empty. Within the default timeout.
+  // Verifies a history or a chain; OK says that there is a result, not that it is good. on_progress: called about once
+  // a second, may be empty. Within the default timeout.
   absl::StatusOr<cim::persistence::v1::ChainVerification> VerifyChain(
       const cim::persistence::v1::VerifyChainRequest& request,
       const std::function<void(const cim::persistence::v1::VerifyProgress&)>& on_progress = {}) const;

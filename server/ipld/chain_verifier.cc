@@ -214,8 +214,8 @@ void ChainVerifier::Consider(Seen seen) {
                        .reason = BreakReason::kVersionChanged,
                        .expected = event.cid,
                        .actual = seen.altered->actual,
-                       .detail = absl::StrCat("the event that was saved as version ", *saved,
-                                              " is stored as version ", event.version),
+                       .detail = absl::StrCat("the event that was saved as version ", *saved, " is stored as version ",
+                                              event.version),
                        .sequence = event.sequence});
     }
   }
@@ -350,8 +350,7 @@ void ChainVerifier::SettleContested(const Seen& seen) {
   // Whatever a torn save holds is no part of the history.
   const bool contested_is_torn =
       contested.commit_index == 0 && (contested.commit_size > 1 || !suspicion_->event.group_complete);
-  if (RepeatsTornSave(event) ||
-      (contested_is_torn && event.commit_index == 0 && event.version == contested.version)) {
+  if (RepeatsTornSave(event) || (contested_is_torn && event.commit_index == 0 && event.version == contested.version)) {
     torn_ = true;
     suspicion_.reset();
     return Consider(seen);

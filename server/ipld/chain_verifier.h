@@ -58,11 +58,11 @@ struct ChainResult {
 };
 
 struct ChainRange {
-  uint64_t first = 1;                                     // Without `begins_later` the event before it is read as well.
-  uint64_t last = std::numeric_limits<uint64_t>::max();   // The events that end the save of this one are read as well.
-  bool begins_later = false;                              // The events before `first` were removed after a snapshot.
-  std::string expected_head_cid{};                        // Of an event within the range; empty: any.
-  std::string expected_previous_cid{};                    // Of the event before `first`; empty: the one it carries.
+  uint64_t first = 1;                                    // Without `begins_later` the event before it is read as well.
+  uint64_t last = std::numeric_limits<uint64_t>::max();  // The events that end the save of this one are read as well.
+  bool begins_later = false;                             // The events before `first` were removed after a snapshot.
+  std::string expected_head_cid{};                       // Of an event within the range; empty: any.
+  std::string expected_previous_cid{};                   // Of the event before `first`; empty: the one it carries.
 };
 
 class ChainVerifier {
@@ -94,13 +94,13 @@ class ChainVerifier {
 
   // How far the history has come.
   struct Track {
-    uint64_t next = 1;        // Version of the next event.
-    bool cid_known = true;    // `cid` is that of version next - 1; false: nobody can know.
-    std::string cid{};        // Empty: it has none.
-    uint64_t sequence = 0;    // Of that event.
+    uint64_t next = 1;      // Version of the next event.
+    bool cid_known = true;  // `cid` is that of version next - 1; false: nobody can know.
+    std::string cid{};      // Empty: it has none.
+    uint64_t sequence = 0;  // Of that event.
     // The save that it belongs to.
     std::string commit_id{};
-    uint32_t parts = 0;       // How many of them have come.
+    uint32_t parts = 0;  // How many of them have come.
     uint32_t size = 0;
     uint64_t save_first = 0;  // The version it begins with.
     std::string save_cid{};   // Of that event.
@@ -155,13 +155,13 @@ class ChainVerifier {
   ChainBreak Intruder(uint64_t version, std::string expected, std::string actual, uint64_t sequence) const;
 
   const ChainRange range_;
-  bool anchored_ = true;                     // The event before the range has been found, if there is one.
-  std::optional<ChainBreak> anchor_break_;   // It is not the one that was to be expected.
-  Track committed_;                          // Before the last save.
-  Track track_;                              // With all events.
-  std::optional<Track> dropped_;             // With the save that was dropped last because it seemed torn.
-  bool torn_ = false;                        // A save was dropped.
-  bool past_end_ = false;                    // What is wrong comes after the range.
+  bool anchored_ = true;                    // The event before the range has been found, if there is one.
+  std::optional<ChainBreak> anchor_break_;  // It is not the one that was to be expected.
+  Track committed_;                         // Before the last save.
+  Track track_;                             // With all events.
+  std::optional<Track> dropped_;            // With the save that was dropped last because it seemed torn.
+  bool torn_ = false;                       // A save was dropped.
+  bool past_end_ = false;                   // What is wrong comes after the range.
   std::optional<Suspicion> suspicion_;
   std::optional<ChainBreak> result_;
 };

@@ -64,8 +64,9 @@ class SubjectScan {
     }
     if (messages.empty()) {
       // A replica or a mirror may be behind, and several messages at once only they give.
-      CO_ASSIGN_OR_RETURN(std::optional<Message> next, co_await reader_.Next(stream_->name, filter_, sequence_,
-                                                                             ReadFrom::kLeader, ReadDeadline(deadline)));
+      CO_ASSIGN_OR_RETURN(
+          std::optional<Message> next,
+          co_await reader_.Next(stream_->name, filter_, sequence_, ReadFrom::kLeader, ReadDeadline(deadline)));
       if (next.has_value()) messages.push_back(*std::move(next));
     }
     if (!messages.empty()) sequence_ = messages.back().sequence + 1;
@@ -113,8 +114,8 @@ class PointerCheck {
                   const std::map<uint64_t, uint64_t>& known) {
     const auto found = known.find(version);
     if (found == known.end() || found->second == sequence || misplaced_.has_value()) return;
-    Note(event, absl::StrCat("it says that version ", version, " is at sequence ", sequence, " of the stream, but that is at ",
-                             found->second));
+    Note(event, absl::StrCat("it says that version ", version, " is at sequence ", sequence,
+                             " of the stream, but that is at ", found->second));
   }
 
   void Note(const domain::RecordedEvent& event, std::string detail) {
@@ -158,7 +159,8 @@ base::Task<absl::StatusOr<Verification>> ChainReader::Verify(VerifyCommand comma
                                                              base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr stream, co_await storage_.FindEvents(command.ref, deadline));
   if (stream == nullptr) co_return domain::AggregateNotFound(command.ref);
-  Attempt attempt{.command = std::move(command), .progress = std::move(progress), .stream = stream, .deadline = deadline};
+  Attempt attempt{
+      .command = std::move(command), .progress = std::move(progress), .stream = stream, .deadline = deadline};
   std::optional<ipld::ChainResult> result;
   for (int i = 1; !result.has_value(); ++i) {
     if (stream->purgeable) {
@@ -252,9 +254,9 @@ base::Task<absl::StatusOr<ipld::ChainResult>> ChainReader::VerifyBySubject(Attem
   const domain::AggregateRef& ref = attempt.command.ref;
   const StreamPtr& stream = attempt.stream;
   const std::string filter = domain::EventFilter(ref);
-  CO_ASSIGN_OR_RETURN(const std::optional<Message> last,
-                      co_await storage_.reader().Last(stream->name, filter, ReadFrom::kLeader,
-                                                      ReadDeadline(attempt.deadline)));
+  CO_ASSIGN_OR_RETURN(
+      const std::optional<Message> last,
+      co_await storage_.reader().Last(stream->name, filter, ReadFrom::kLeader, ReadDeadline(attempt.deadline)));
   if (!last.has_value()) co_return domain::AggregateNotFound(ref);
   CO_ASSIGN_OR_RETURN(const uint64_t total, co_await Count(ref, stream, attempt.deadline));
   const ipld::ChainRange range = attempt.Range();
@@ -322,9 +324,7 @@ base::Task<absl::Status> ChainReader::Read(domain::AggregateRef ref, uint64_t fi
     ChainedEvent chained{.event = std::move(decoded.event), .labels = std::move(decoded.labels)};
     co_return co_await sink(std::move(chained));
   };
-  const struct History::Range range {
-    .first = first, .last = last
-  };
+  const struct History::Range range { .first = first, .last = last };
   co_return co_await history_.VisitStored(std::move(ref), std::move(head), range, visit, deadline);
 }
 

@@ -30,7 +30,8 @@ class ChainReader {
   base::Task<absl::StatusOr<Verification>> Verify(VerifyCommand command, VerifyProgressSink progress,
                                                   base::SteadyTime deadline);
 
-  // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one before it.
+  // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one
+  // before it.
   base::Task<absl::Status> Read(domain::AggregateRef ref, uint64_t first, uint64_t last, ChainSink sink,
                                 base::SteadyTime deadline);
 

@@ -35,7 +35,11 @@ class EventReads {
   // must outlive it.
   EventReads(jetstream::Reader* reader, std::string stream, std::vector<uint64_t> sequences, bool reverse,
              jetstream::ReadFrom from = jetstream::ReadFrom::kAnyReplica)
-      : reader_(*reader), stream_(std::move(stream)), sequences_(std::move(sequences)), reverse_(reverse), from_(from) {}
+      : reader_(*reader),
+        stream_(std::move(stream)),
+        sequences_(std::move(sequences)),
+        reverse_(reverse),
+        from_(from) {}
 
   // Sends as many requests as fit.
   void StartMore(base::SteadyTime deadline);

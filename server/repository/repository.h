@@ -229,7 +229,8 @@ class Repository {
   // Cancelled when the sink stopped it.
   virtual base::Task<absl::StatusOr<Verification>> VerifyChain(VerifyCommand command, VerifyProgressSink progress,
                                                                base::SteadyTime deadline) = 0;
-  // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one before it.
+  // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one
+  // before it.
   virtual base::Task<absl::Status> ReadChain(domain::AggregateRef ref, uint64_t first, uint64_t last, ChainSink sink,
                                              base::SteadyTime deadline) = 0;
 

@@ -90,8 +90,8 @@ base::Task<absl::Status> ChainService::VerifyChain(const CallContext& context, c
   co_return absl::OkStatus();
 }
 
-base::Task<absl::StatusOr<ChainService::ChainedPart>> ChainService::FindChainedPart(
-    const CallContext& context, repository::VerifyCommand command) {
+base::Task<absl::StatusOr<ChainService::ChainedPart>> ChainService::FindChainedPart(const CallContext& context,
+                                                                                    repository::VerifyCommand command) {
   const domain::AggregateRef ref = command.ref;
   const std::optional<uint64_t> to = command.to_version;
   repository::VerifyProgressSink sink = [&context](repository::VerifyProgress) -> base::Task<bool> {
@@ -103,10 +103,10 @@ base::Task<absl::StatusOr<ChainService::ChainedPart>> ChainService::FindChainedP
   if (chain.first_break.has_value()) {
     const ipld::ChainBreak& first = *chain.first_break;
     const std::vector<domain::StreamPosition>& places = verification.position.streams();
-    co_return domain::CorruptData(places.empty() ? "" : places.front().stream, first.sequence,
-                                  absl::StrCat("version ", first.version, ": ", std::string(ToString(first.reason)), ": ",
-                                               first.detail),
-                                  domain::CidPair{.expected = first.expected, .actual = first.actual});
+    co_return domain::CorruptData(
+        places.empty() ? "" : places.front().stream, first.sequence,
+        absl::StrCat("version ", first.version, ": ", std::string(ToString(first.reason)), ": ", first.detail),
+        domain::CidPair{.expected = first.expected, .actual = first.actual});
   }
   if (chain.verifiable_from == 0) co_return domain::NotChained(ref);
   if (to.has_value() && *to > chain.head_version) co_return domain::VersionNotFound(ref, *to, chain.head_version);

@@ -627,8 +627,8 @@ TEST_CASE("Whatever is done to a chain is found where it was done", "[chain]") {
     RC_PRE(expected.has_value());
     const ChainResult result = Verify(messages);
     RC_ASSERT(result.first_break.has_value());
-    RC_LOG() << result.first_break->version << " " << ToString(result.first_break->reason) << " not "
-             << expected->first << " " << ToString(expected->second);
+    RC_LOG() << result.first_break->version << " " << ToString(result.first_break->reason) << " not " << expected->first
+             << " " << ToString(expected->second);
     RC_ASSERT(result.first_break->version == expected->first);
     RC_ASSERT(result.first_break->reason == expected->second);
   });

@@ -28,8 +28,8 @@ class StreamRebuild {
     jetstream::Reader reader(&connection_);
     std::vector<jetstream::Message> messages;
     for (uint64_t sequence = 1;;) {
-      std::optional<jetstream::Message> message = testing::Must(base::BlockOn(
-          reader.Next(stream_, ">", sequence, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
+      std::optional<jetstream::Message> message = testing::Must(
+          base::BlockOn(reader.Next(stream_, ">", sequence, jetstream::ReadFrom::kLeader, TestRepository::In(20s))));
       if (!message.has_value()) return messages;
       sequence = message->sequence + 1;
       jetstream::Headers headers;
@@ -62,8 +62,8 @@ class StreamRebuild {
 
  private:
   nlohmann::json Call(const std::string& what, const std::string& body) {
-    jetstream::ApiAnswer answer = testing::Must(
-        base::BlockOn(jetstream::CallApi(connection_, "$JS.API." + what, body, TestRepository::In(20s))));
+    jetstream::ApiAnswer answer =
+        testing::Must(base::BlockOn(jetstream::CallApi(connection_, "$JS.API." + what, body, TestRepository::In(20s))));
     if (answer.error.has_value()) FAIL(what << ": " << answer.error->ToString());
     return answer.body;
   }

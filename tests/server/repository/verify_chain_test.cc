@@ -153,8 +153,9 @@ const std::vector<Tampering>& Tamperings() {
        BreakReason::kPayloadAltered},
       {"altered header", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 6)], "ce-actor", "me"); }, 6,
        BreakReason::kMetadataAltered},
-      {"altered header of the last one", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 9)], "ce-id", "x"); },
-       9, BreakReason::kMetadataAltered},
+      {"altered header of the last one",
+       [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 9)], "ce-id", "x"); }, 9,
+       BreakReason::kMetadataAltered},
       {"CIDs taken away",
        [](const Histories& h, Messages& m) {
          for (const char* name : {"ce-cid", "ce-datacid", "ce-prevcid"}) SetHeader(m[h.At(m, 5)], name, "");
@@ -165,9 +166,8 @@ const std::vector<Tampering>& Tamperings() {
          Forge(m[h.At(m, 5)], [](domain::RecordedEvent& event) { event.payload.data = "{\"forged\":1}"; });
        },
        5, BreakReason::kEventReplaced},
-      {"removed",
-       [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 5))); }, 5,
-       BreakReason::kEventRemoved},
+      {"removed", [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 5))); },
+       5, BreakReason::kEventRemoved},
       {"removed from a save",
        [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 4))); }, 4,
        BreakReason::kEventRemoved},
@@ -214,16 +214,16 @@ const std::vector<Tampering>& Tamperings() {
        },
        8, BreakReason::kVersionChanged},
       {"cut at the end",
-       [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 9)), m.end()); }, 9,
-       BreakReason::kTailCut},
+       [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 9)), m.end()); },
+       9, BreakReason::kTailCut},
       {"made unreadable", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 7)], "ce-id", ""); }, 7,
        BreakReason::kUnreadable},
       {"marked as not ours", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 7)], "ce-persistd", ""); }, 7,
        BreakReason::kEventRemoved},
       {"moved up as a whole",
        [](const Histories&, Messages& m) {
-         m.insert(m.begin(), Message{.subject = m.front().subject, .headers = {}, .data = "not ours", .sequence = 0,
-                                     .time = {}});
+         m.insert(m.begin(),
+                  Message{.subject = m.front().subject, .headers = {}, .data = "not ours", .sequence = 0, .time = {}});
          for (Message& message : m) message.sequence = 0;
        },
        6, BreakReason::kMisplaced},
@@ -337,8 +337,8 @@ TEST_CASE("A history verifies in ranges", "[verify]") {
       CHECK(result.verifiable_from == from + 1);
     }
   }
-  const ipld::ChainResult other = Verify(
-      fresh, {.ref = histories.ref(), .from_version = 4, .expected_previous_cid = ipld::RawCid("x").ToString()});
+  const ipld::ChainResult other =
+      Verify(fresh, {.ref = histories.ref(), .from_version = 4, .expected_previous_cid = ipld::RawCid("x").ToString()});
   REQUIRE(other.first_break.has_value());
   CHECK(other.first_break->reason == BreakReason::kPreviousDiffers);
   CHECK(other.first_break->version == 4);

@@ -146,8 +146,7 @@ TEST_CASE("Every reason of a break has its own value", "[rpc]") {
     std::vector<pb::VerifyChainResponse> answers;
     REQUIRE(fixture.Verify(request, &answers).ok());
     const pb::ChainBreak::Reason reason = answers.back().result().first_break().reason();
-    CHECK(pb::ChainBreak::Reason_Name(reason) ==
-          "REASON_" + std::string(ToString(static_cast<ipld::BreakReason>(i))));
+    CHECK(pb::ChainBreak::Reason_Name(reason) == "REASON_" + std::string(ToString(static_cast<ipld::BreakReason>(i))));
     values.insert(reason);
   }
   CHECK(values.size() == static_cast<size_t>(pb::ChainBreak::Reason_ARRAYSIZE) - 1);
@@ -155,11 +154,8 @@ TEST_CASE("Every reason of a break has its own value", "[rpc]") {
 
 TEST_CASE("An aggregate, or a chain, that is not there", "[rpc]") {
   Fixture fixture;
-  fixture.repository.on_verify =
-      [](repository::VerifyCommand command,
-         repository::VerifyProgressSink) -> base::Task<absl::StatusOr<repository::Verification>> {
-    co_return domain::AggregateNotFound(command.ref);
-  };
+  fixture.repository.on_verify = [](repository::VerifyCommand command, repository::VerifyProgressSink)
+      -> base::Task<absl::StatusOr<repository::Verification>> { co_return domain::AggregateNotFound(command.ref); };
   pb::VerifyChainRequest verify;
   SetRef(*verify.mutable_aggregate());
   CHECK(ReasonOf(fixture.Verify(verify)) == pb::ERROR_REASON_AGGREGATE_NOT_FOUND);
@@ -217,12 +213,11 @@ std::vector<domain::RecordedEvent> Chained() {
 // A repository that holds these, of which versions 1 and 2 have no CID.
 void Hold(testing::FakeRepository& repository, const std::vector<domain::RecordedEvent>& events) {
   const std::string root = events.back().cid;
-  repository.on_verify =
-      [root](repository::VerifyCommand,
-             repository::VerifyProgressSink) -> base::Task<absl::StatusOr<repository::Verification>> {
+  repository.on_verify = [root](
+                             repository::VerifyCommand,
+                             repository::VerifyProgressSink) -> base::Task<absl::StatusOr<repository::Verification>> {
     repository::Verification verification;
-    verification.chain = {
-        .verified = 4, .without_cid = 2, .verifiable_from = 3, .head_cid = root, .head_version = 6};
+    verification.chain = {.verified = 4, .without_cid = 2, .verifiable_from = 3, .head_cid = root, .head_version = 6};
     co_return verification;
   };
   repository.on_read_chain = [events](domain::AggregateRef ref, uint64_t first, uint64_t last,
@@ -275,11 +270,8 @@ TEST_CASE("ExportCar refuses what is not chained, and what does not verify", "[r
   request.set_to_version(7);
   CHECK(ReasonOf(fixture.Export(request, chunks)) == pb::ERROR_REASON_VERSION_NOT_FOUND);
   request.clear_to_version();
-  fixture.repository.on_verify =
-      [](repository::VerifyCommand,
-         repository::VerifyProgressSink) -> base::Task<absl::StatusOr<repository::Verification>> {
-    co_return Broken();
-  };
+  fixture.repository.on_verify = [](repository::VerifyCommand, repository::VerifyProgressSink)
+      -> base::Task<absl::StatusOr<repository::Verification>> { co_return Broken(); };
   const grpc::Status broken = fixture.Export(request, chunks);
   CHECK(broken.error_code() == grpc::StatusCode::DATA_LOSS);
   const pb::ErrorDetail::DataLoss loss = DetailOf(broken).value().data_loss();

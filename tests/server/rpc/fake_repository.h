@@ -30,7 +30,8 @@ class FakeRepository final : public repository::Repository {
   std::function<base::Task<absl::StatusOr<repository::Verification>>(repository::VerifyCommand,
                                                                      repository::VerifyProgressSink)>
       on_verify;
-  std::function<base::Task<absl::Status>(domain::AggregateRef, uint64_t, uint64_t, repository::ChainSink)> on_read_chain;
+  std::function<base::Task<absl::Status>(domain::AggregateRef, uint64_t, uint64_t, repository::ChainSink)>
+      on_read_chain;
 
   base::Task<absl::StatusOr<repository::SaveResult>> Save(repository::SaveCommand command,
                                                           base::SteadyTime deadline) override {
