@@ -71,8 +71,7 @@ absl::StatusOr<std::optional<typename Call::Item>> ResumingReader<Call>::Next() 
 template <typename Call>
 absl::Status ResumingReader<Call>::Advance(const Item& item) {
   const uint64_t number = NumberOf(item);
-  const bool continues =
-      request_.reverse() ? number <= To(request_).value_or(UINT64_MAX) : number > From(request_);
+  const bool continues = request_.reverse() ? number <= To(request_).value_or(UINT64_MAX) : number > From(request_);
   if (number == 0 || !continues) {
     return absl::InternalError(absl::StrCat("the daemon sent version ", number,
                                             ", which does not continue the history (", request_.ShortDebugString(),

@@ -1,4 +1,5 @@
-// Reads the events of one aggregate, or the entries of one chain, however many there are, over as many calls as it takes.
+// Reads the events of one aggregate, or the entries of one chain, however many there are, over as many calls as it
+// takes.
 #pragma once
 
 #include <chrono>
@@ -24,8 +25,8 @@ struct ChainCall {
   using Item = cim::persistence::v1::GetChainResponse;
 };
 
-// Made by Client::History or Client::Chain and independent of the Client's lifetime. Not thread-safe. Destroying it ends the call, so it
-// is fine to stop half-way.
+// Made by Client::History or Client::Chain and independent of the Client's lifetime. Not thread-safe. Destroying it
+// ends the call, so it is fine to stop half-way.
 //
 // When the stream breaks because the daemon or the connection went away, the reader continues by itself after the last
 // event it returned: no event is lost or comes twice. Such a history may also contain events saved since it began.

@@ -28,9 +28,9 @@ constexpr int kDurableReplicas = 3;
 constexpr std::chrono::seconds kLockPatience{2};
 
 constexpr const char* kFeatures[] = {
-    "save",        "load",       "history", "get_at_version",  "get_metadata",    "idempotent_save", "save_all",
-    "save_stream", "batch_load", "delete",  "aggregate_types", "list_aggregates", "snapshots",       "large_states",
-    "chains",      "blocks"};
+    "save",      "load",         "history",    "get_at_version", "get_metadata",    "idempotent_save",
+    "save_all",  "save_stream",  "batch_load", "delete",         "aggregate_types", "list_aggregates",
+    "snapshots", "large_states", "chains",     "blocks"};
 
 }  // namespace
 

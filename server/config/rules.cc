@@ -191,8 +191,9 @@ class Rules {
     CheckDistinct("repository.event_stream_name", "repository.aggregate_stream_name");
     CheckDistinct("repository.read_model_bucket", "repository.snapshot_bucket");
     const Repository& repository = config_.repository;
-    for (const auto& [path, name] : {std::pair("repository.event_stream_name", &repository.event_stream_name),
-                                     std::pair("repository.aggregate_stream_name", &repository.aggregate_stream_name)}) {
+    for (const auto& [path, name] :
+         {std::pair("repository.event_stream_name", &repository.event_stream_name),
+          std::pair("repository.aggregate_stream_name", &repository.aggregate_stream_name)}) {
       if (!AllRead({path}) || *name != "CIM-CHAINS") continue;
       Refuse(path, absl::StrCat(*name, " holds the named chains; allowed: any other name"));
     }

@@ -92,8 +92,8 @@ absl::Status AggregateNotFound(const AggregateRef& ref, bool deleted) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_AGGREGATE_NOT_FOUND);
   SetRef(ref, detail);
   detail.set_deleted(deleted);
-  return Make(absl::StatusCode::kNotFound,
-              absl::StrCat(Called(ref), deleted ? " is deleted" : " does not exist"), detail);
+  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(ref), deleted ? " is deleted" : " does not exist"),
+              detail);
 }
 
 absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t actual) {
@@ -102,16 +102,14 @@ absl::Status VersionNotFound(const AggregateRef& ref, uint64_t wanted, uint64_t 
   detail.mutable_version_conflict()->set_expected_version(wanted);
   detail.mutable_version_conflict()->set_actual_version(actual);
   return Make(absl::StatusCode::kNotFound,
-              absl::StrCat(Called(ref), " has no version ", wanted, " yet; it is at version ", actual),
-              detail);
+              absl::StrCat(Called(ref), " has no version ", wanted, " yet; it is at version ", actual), detail);
 }
 
 absl::Status NothingRecordedBy(const AggregateRef& ref, absl::string_view time, uint64_t actual) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_VERSION_NOT_FOUND);
   SetRef(ref, detail);
   detail.mutable_version_conflict()->set_actual_version(actual);
-  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(ref), " did not exist yet at ", time),
-              detail);
+  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(ref), " did not exist yet at ", time), detail);
 }
 
 absl::Status VersionConflict(const AggregateRef& ref, std::optional<uint64_t> expected, uint64_t actual) {
@@ -257,15 +255,13 @@ absl::Status AggregateDeleted(const AggregateRef& ref, uint64_t actual) {
   detail.set_deleted(true);
   detail.mutable_version_conflict()->set_actual_version(actual);
   return Make(absl::StatusCode::kFailedPrecondition,
-              absl::StrCat(Called(ref), " is deleted; to undelete it, save with expected_version ", actual),
-              detail);
+              absl::StrCat(Called(ref), " is deleted; to undelete it, save with expected_version ", actual), detail);
 }
 
 absl::Status SnapshotNotFound(const AggregateRef& ref, uint64_t version) {
   pb::ErrorDetail detail = Detail(pb::ERROR_REASON_SNAPSHOT_NOT_FOUND);
   SetRef(ref, detail);
-  return Make(absl::StatusCode::kNotFound,
-              absl::StrCat(Called(ref), " has no snapshot of version ", version), detail);
+  return Make(absl::StatusCode::kNotFound, absl::StrCat(Called(ref), " has no snapshot of version ", version), detail);
 }
 
 absl::Status NoState(const AggregateRef& ref, uint64_t version) {
@@ -325,10 +321,11 @@ absl::Status NotChained(const AggregateRef& ref) {
 }
 
 absl::Status ChainsAreOff() {
-  return Make(absl::StatusCode::kFailedPrecondition,
-              "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld "
-              "to true",
-              Detail(pb::ERROR_REASON_NOT_CHAINED));
+  return Make(
+      absl::StatusCode::kFailedPrecondition,
+      "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld "
+      "to true",
+      Detail(pb::ERROR_REASON_NOT_CHAINED));
 }
 
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate) {

@@ -42,9 +42,9 @@ std::optional<std::string> DecodeEntity(absl::string_view token);
 // cim.events.{context}.{aggregate}.{entity}.{event}.v{schema version}; of a chain cim.chains.{name} for every entry.
 std::string EventSubject(const AggregateRef& ref, absl::string_view type, uint32_t schema_version);
 
-// cim.events.{context}.{aggregate}.{entity}.>, or cim.chains.{name} : every event of one aggregate. THE spelling for JetStream's optimistic
-// concurrency check: on a replicated stream a second spelling of the same filter loses updates, so nothing else may
-// build one.
+// cim.events.{context}.{aggregate}.{entity}.>, or cim.chains.{name} : every event of one aggregate. THE spelling for
+// JetStream's optimistic concurrency check: on a replicated stream a second spelling of the same filter loses updates,
+// so nothing else may build one.
 std::string EventFilter(const AggregateRef& ref);
 
 // cim.events.{context}.{aggregate}._check : where a commit of several aggregates carries the checks of those that it

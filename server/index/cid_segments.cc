@@ -11,8 +11,8 @@ namespace {
 
 // Segments are of one class when they are within this factor of each other, and so many of a class become one ...
 constexpr size_t kFanIn = 8;
-// ... unless they are of this size. So a merge takes at most kFanIn times as much (32 MiB), and a place is written again
-// at most once for each class. A lookup looks into one segment for about 130,000 events.
+// ... unless they are of this size. So a merge takes at most kFanIn times as much (32 MiB), and a place is written
+// again at most once for each class. A lookup looks into one segment for about 130,000 events.
 constexpr size_t kLargestMerged = size_t{1} << 18;
 constexpr size_t kPlaceBytes = 16;
 // A page fits into a leaf of SQLite's tree, which keeps at most 1002 bytes of a row in place.

@@ -1,4 +1,5 @@
-// The local index: lists aggregates, and hints where saves and blocks are. Thread-safe; its reads run on a thread of its own.
+// The local index: lists aggregates, and hints where saves and blocks are. Thread-safe; its reads run on a thread of
+// its own.
 #pragma once
 
 #include <functional>

@@ -94,8 +94,8 @@ absl::StatusOr<std::unique_ptr<Database>> OpenChecked(const Store::Options& opti
   if (version != 0 || tables != 0) {
     return absl::DataLossError(absl::StrCat("it has version ", version, ", not ", kSchemaVersion));
   }
-  RETURN_IF_ERROR(
-      database->Execute(absl::StrCat("BEGIN;", kSchema, CidSegments::Schema(), "PRAGMA user_version=", kSchemaVersion, "; COMMIT;")));
+  RETURN_IF_ERROR(database->Execute(
+      absl::StrCat("BEGIN;", kSchema, CidSegments::Schema(), "PRAGMA user_version=", kSchemaVersion, "; COMMIT;")));
   return database;
 }
 

@@ -26,7 +26,7 @@ class BlockHints {
   // The messages that may be of the event with this CID, or hold the payload with it. up_to_date: after all that has
   // come so far was read; INDEX_NOT_READY while that is not known.
   virtual base::Task<absl::StatusOr<std::vector<MessagePlace>>> FindBlock(ipld::Cid cid, bool up_to_date,
-                                                                         base::SteadyTime deadline) = 0;
+                                                                          base::SteadyTime deadline) = 0;
 };
 
 }  // namespace persistd::repository

@@ -101,7 +101,7 @@ struct SavedEvent {
   uint64_t version = 0;
   std::string event_id;
   std::string cid;
-  std::string prev_cid;
+  std::string prev_cid{};
   domain::Position position;
 };
 

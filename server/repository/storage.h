@@ -74,7 +74,8 @@ class Storage {
   // The stream that holds these of the type, as it is or would be made.
   jetstream::StreamSpec Spec(const TypeName& type, jetstream::StreamKind kind) const;
   // What a stream of this name holds; nullopt when no stream of ours has that name in this layout. The aggregate is
-  // empty where a stream holds a whole context, both are where it holds everything. That of the chains is in all layouts.
+  // empty where a stream holds a whole context, both are where it holds everything. That of the chains is in all
+  // layouts.
   struct Contents {
     TypeName type;
     jetstream::StreamKind kind = jetstream::StreamKind::kEvents;

@@ -45,8 +45,8 @@ base::Task<absl::StatusOr<bool>> UserBlocks::Put(ipld::Cid cid, std::string byte
   const std::string key = cid.ToString();
   while (true) {
     CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> there, co_await kv_->Last(key, ReadFrom::kLeader, deadline));
-    const bool intact = there.has_value() && there->operation == KvEntry::Operation::kPut &&
-                        CidOf(there->value, cid.codec) == cid;
+    const bool intact =
+        there.has_value() && there->operation == KvEntry::Operation::kPut && CidOf(there->value, cid.codec) == cid;
     if (intact && there->headers.Find(kChunkHeader) == nullptr) co_return true;
     // Missing or damaged; or a chunk, which goes when nothing lists it any more, and must not from now on.
     const absl::StatusOr<uint64_t> written =
@@ -74,8 +74,7 @@ base::Task<absl::StatusOr<FoundBlock>> UserBlocks::Get(ipld::Cid cid, base::Stea
   absl::Status corrupt;
   // What is known without waiting is mostly enough.
   for (const bool up_to_date : kLooks) {
-    CO_ASSIGN_OR_RETURN(const std::vector<MessagePlace> places,
-                        co_await hints_->FindBlock(cid, up_to_date, deadline));
+    CO_ASSIGN_OR_RETURN(const std::vector<MessagePlace> places, co_await hints_->FindBlock(cid, up_to_date, deadline));
     for (const MessagePlace& place : places) {
       absl::StatusOr<std::optional<FoundBlock>> found = co_await ReadEvent(cid, place, deadline);
       if (found.ok() && found->has_value()) co_return **std::move(found);
@@ -99,9 +98,9 @@ base::Task<absl::StatusOr<std::optional<FoundBlock>>> UserBlocks::ReadEvent(ipld
   if (bytes.ok()) {
     const ipld::Cid found = CidOf(*bytes, cid.codec);
     if (found == cid) {
-      co_return FoundBlock{.data = *std::move(bytes),
-                           .source = cid.codec == ipld::kRawCodec ? FoundBlock::Source::kPayload
-                                                                  : FoundBlock::Source::kEvent};
+      co_return FoundBlock{
+          .data = *std::move(bytes),
+          .source = cid.codec == ipld::kRawCodec ? FoundBlock::Source::kPayload : FoundBlock::Source::kEvent};
     }
     actual = found.ToString();
   }

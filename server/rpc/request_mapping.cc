@@ -82,8 +82,7 @@ absl::StatusOr<repository::SaveEvent> ToSaveEvent(const pb::NewEvent& event, con
   } else {
     result.event.event_id = base::NewUuidV7(defaults.now);
   }
-  ASSIGN_OR_RETURN(result.event.metadata,
-                   ToEventMetadata(event.metadata(), path.Child("metadata"), defaults));
+  ASSIGN_OR_RETURN(result.event.metadata, ToEventMetadata(event.metadata(), path.Child("metadata"), defaults));
   if (result.has_time) {
     ASSIGN_OR_RETURN(result.event.time, ToWallTime(event.time(), path.Child("time")));
   }
@@ -222,12 +221,11 @@ absl::StatusOr<domain::EventMetadata> ToEventMetadata(const pb::EventMetadata& m
   }
   ASSIGN_OR_RETURN(domain::CustomMetadata custom, ToCustom(metadata.custom(), path.Child("custom")));
   const bool inherits = metadata.traceparent().empty() && IsTraceparent(context.traceparent);
-  return domain::EventMetadata{
-      .correlation_id = metadata.correlation_id(),
-      .causation_id = metadata.causation_id(),
-      .actor = metadata.actor(),
-      .traceparent = inherits ? context.traceparent : metadata.traceparent(),
-      .custom = std::move(custom)};
+  return domain::EventMetadata{.correlation_id = metadata.correlation_id(),
+                               .causation_id = metadata.causation_id(),
+                               .actor = metadata.actor(),
+                               .traceparent = inherits ? context.traceparent : metadata.traceparent(),
+                               .custom = std::move(custom)};
 }
 
 absl::StatusOr<std::string> ToRequestId(const std::string& id) {

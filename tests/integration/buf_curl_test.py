@@ -253,7 +253,8 @@ class BufCurlTest(unittest.TestCase):
         self.assertEqual(self.curl(f"{_SERVICE}/ListSnapshots", {"ref": ref}), [{}])
 
     def test_81_chains_and_blocks(self):
-        append = {"chain": "audit", "content": {"json": {"seal": 1}}, "metadata": {"actor": "me"}, "expectedSequence": 0}
+        append = {"chain": "audit", "content": {"json": {"seal": 1}}, "expectedSequence": 0}
+        append["metadata"] = {"actor": "me"}
         (first,) = self.curl(f"{_CHAINS}/AppendToChain", append)
         self.assertEqual(first["sequence"], "1")
         self.assertNotIn("prevCid", first)

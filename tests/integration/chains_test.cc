@@ -363,7 +363,8 @@ TEST_CASE("A block whose bytes were altered is never returned, and stored anew b
   CHECK(Must(world.api().GetBlock(cid)).data() == "right");
 }
 
-TEST_CASE("An event, its payload and an entry of a chain are read by their CIDs, also by an index made anew", "[blocks]") {
+TEST_CASE("An event, its payload and an entry of a chain are read by their CIDs, also by an index made anew",
+          "[blocks]") {
   World world;
   const pb::SaveResponse saved = Must(world.api().Save(SaveOf(Order("1"), 2, "{\"a\":1}")));
   const pb::AppendToChainResponse entry = Must(world.api().AppendToChain(AppendTo("audit", "{\"b\":2}")));

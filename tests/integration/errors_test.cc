@@ -110,8 +110,8 @@ void CheckVersions(Api& api) {
 }
 
 void CheckChains(World& world) {
-  const pb::ErrorDetail missing = Check(world.api().GetChain("nobody's").status(),
-                                        {pb::ERROR_REASON_CHAIN_NOT_FOUND, StatusCode::kNotFound});
+  const pb::ErrorDetail missing =
+      Check(world.api().GetChain("nobody's").status(), {pb::ERROR_REASON_CHAIN_NOT_FOUND, StatusCode::kNotFound});
   CHECK(missing.ref().entity_id() == "nobody's");
   Check(world.api().GetBlock("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku").status(),
         {pb::ERROR_REASON_BLOCK_NOT_FOUND, StatusCode::kNotFound});

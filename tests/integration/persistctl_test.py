@@ -79,7 +79,8 @@ class PersistctlTest(unittest.TestCase):
 
         put = json.loads(self.does("block", "put", "-", stdin="bytes\n"))
         self.assertEqual(self.does("block", "get", put["cid"]), "bytes\n")
-        self.assertTrue(json.loads(self.does("block", "put", "-", "--expected-cid", put["cid"], stdin="bytes\n"))["existed"])
+        again = json.loads(self.does("block", "put", "-", "--expected-cid", put["cid"], stdin="bytes\n"))
+        self.assertTrue(again["existed"])
         self.fails(1, "block", "put", "-", "--codec", "dag-cbor", stdin="no cbor")
         self.fails(2, "block", "get")
 

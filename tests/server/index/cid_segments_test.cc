@@ -20,9 +20,10 @@ using testing::Must;
 struct Fixture {
   Fixture() {
     Open();
-    Must(database->Execute(absl::StrCat("CREATE TABLE streams(id INTEGER PRIMARY KEY, name TEXT); INSERT INTO streams "
-                                        "VALUES(1, 'one'), (2, 'two');",
-                                        CidSegments::Schema())));
+    Must(
+        database->Execute(absl::StrCat("CREATE TABLE streams(id INTEGER PRIMARY KEY, name TEXT); INSERT INTO streams "
+                                       "VALUES(1, 'one'), (2, 'two');",
+                                       CidSegments::Schema())));
     segments.emplace(Must(CidSegments::Open(database.get())));
   }
 
@@ -45,7 +46,9 @@ struct Fixture {
     return sequences;
   }
 
-  int64_t Count(const char* table) { return Must(database->QueryInteger(absl::StrCat("SELECT count(*) FROM ", table))); }
+  int64_t Count(const char* table) {
+    return Must(database->QueryInteger(absl::StrCat("SELECT count(*) FROM ", table)));
+  }
 
   const testing::TempDir dir;
   std::unique_ptr<Database> database;
@@ -95,8 +98,10 @@ TEST_CASE_METHOD(Fixture, "Of a key that comes again and again the last place is
   CHECK(Must(database->QueryInteger("SELECT sum(size) FROM cid_segments")) <= 7);
 }
 
-TEST_CASE_METHOD(Fixture, "Streams are told apart and removed by themselves, also after the file was opened again", "[index]") {
-  for (uint64_t i = 1; i <= 20; ++i) Add(1 + static_cast<int64_t>(i % 2), {{.key = 5, .sequence = i}, {.key = 100 + i, .sequence = i}});
+TEST_CASE_METHOD(Fixture, "Streams are told apart and removed by themselves, also after a restart", "[index]") {
+  for (uint64_t i = 1; i <= 20; ++i) {
+    Add(1 + static_cast<int64_t>(i % 2), {{.key = 5, .sequence = i}, {.key = 100 + i, .sequence = i}});
+  }
   Open();
   segments.emplace(Must(CidSegments::Open(database.get())));
   CHECK(Find(5, "one").contains(20));

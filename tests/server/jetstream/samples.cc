@@ -218,7 +218,7 @@ StateSample ChunkedSnapshot() {
 }  // namespace
 
 std::vector<EventSample> EventSamples() {
-  return {Minimal(),   Full(),           Middle(),          SkipInsideSave(),
+  return {Minimal(),   Full(),           Middle(),           SkipInsideSave(),
           Tombstone(), ChainedInGroup(), ChainedTombstone(), ChainEntry()};
 }
 std::vector<StateSample> StateSamples() { return {MinimalState(), FullState(), ChunkedState()}; }

@@ -346,7 +346,8 @@ TEST_CASE("Blocks of users stay, also those that are chunks as well", "[collecto
   CHECK(ipld::RawCid(bench.Stored(key).value).ToString() == key);
 }
 
-TEST_CASE("A user's block that is stored while the collector is at its chunk stays, and is stored once", "[collector]") {
+TEST_CASE("A user's block that is stored while the collector is at its chunk stays, and is stored once",
+          "[collector]") {
   Bench bench;
   TestRepository other(bench.nats->url());
   bench.SaveState("1", 0, "small");
@@ -374,7 +375,8 @@ TEST_CASE("A user's block that is stored while the collector is at its chunk sta
       CHECK(bench.Stored(cid.ToString()).headers.Find(kChunkHeader) == nullptr);
       CHECK(Must(bench.Collect()).collected == 0);
       CHECK(put(other));
-      Must(base::BlockOn(bench.block_bucket.Erase(cid.ToString(), bench.Stored(cid.ToString()).revision, Bench::In20s())));
+      Must(base::BlockOn(
+          bench.block_bucket.Erase(cid.ToString(), bench.Stored(cid.ToString()).revision, Bench::In20s())));
       made = 0;
     }
   }

@@ -36,17 +36,15 @@ HistoryQuery EntriesOf(const std::string& chain) {
 
 std::vector<std::string> SubjectsOf(TestRepository& repository, const std::string& stream) {
   std::vector<std::string> subjects;
-  const jetstream::ApiAnswer info =
-      Must(base::BlockOn(jetstream::CallApi(repository.writes(), "$JS.API.STREAM.INFO." + stream,
-                                            "{\"subjects_filter\":\">\"}", TestRepository::In(20s))));
+  const jetstream::ApiAnswer info = Must(base::BlockOn(jetstream::CallApi(
+      repository.writes(), "$JS.API.STREAM.INFO." + stream, "{\"subjects_filter\":\">\"}", TestRepository::In(20s))));
   const nlohmann::json& state = jetstream::ObjectField(info.body, "state");
   for (const auto& [subject, count] : jetstream::ObjectField(state, "subjects").items()) subjects.push_back(subject);
   return subjects;
 }
 
 TEST_CASE("Chains are in one stream of their own, however events are spread", "[chains]") {
-  const auto layout =
-      GENERATE(EventStreams::kPerAggregateType, EventStreams::kPerContext, EventStreams::kSingle);
+  const auto layout = GENERATE(EventStreams::kPerAggregateType, EventStreams::kPerContext, EventStreams::kSingle);
   const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
   RepositoryOptions options;
   options.storage.event_streams = layout;

@@ -70,6 +70,7 @@ repository::Event EventOf(uint64_t version, domain::Payload payload = {}) {
                  .recorded_time = kTime,
                  .commit_id = "commit",
                  .cid = "cid",
+                 .payload_cid = {},
                  .prev_cid = "prev"};
   event.position = PositionOf(version);
   return event;

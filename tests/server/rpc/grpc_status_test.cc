@@ -47,6 +47,9 @@ const std::map<pb::ErrorReason, absl::Status>& Samples() {
       {pb::ERROR_REASON_POSITION_NOT_REACHED, domain::PositionNotReached(kRef, "S:1:2")},
       {pb::ERROR_REASON_TYPE_EXISTS, domain::TypeExists("sales", "order", "other replicas")},
       {pb::ERROR_REASON_TYPE_NOT_FOUND, domain::TypeNotFound("sales", "order")},
+      {pb::ERROR_REASON_BLOCK_NOT_FOUND, domain::BlockNotFound("bafy")},
+      {pb::ERROR_REASON_CHAIN_NOT_FOUND, domain::ChainNotFound(kRef)},
+      {pb::ERROR_REASON_NOT_CHAINED, domain::ChainsAreOff()},
       {pb::ERROR_REASON_HISTORY_REMOVED, domain::HistoryRemoved(kRef, 3)},
   };
   return samples;
