@@ -85,8 +85,8 @@ class History {
                                        base::SteadyTime deadline);
 
   // The same as Visit, but where the beginning of the range was removed it begins with the first event that is kept.
-  // Answers with the first version that it read, or would have read without the visitor's stop; HISTORY_REMOVED when nothing of
-  // the range is kept.
+  // Answers with the first version that it read, or would have read without the visitor's stop; HISTORY_REMOVED when
+  // nothing of the range is kept.
   base::Task<absl::StatusOr<uint64_t>> VisitKept(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                                  base::SteadyTime deadline);
 
