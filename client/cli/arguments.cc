@@ -28,7 +28,7 @@ absl::StatusOr<Arguments> Arguments::Parse(const std::vector<std::string>& args,
     }
 
     const size_t equals = arg.find('=');
-    const std::string flag = arg == "-h" ? "--help" : arg.substr(0, equals);
+    const std::string flag = arg == "-h" ? "--help" : arg == "-o" ? "--output" : arg.substr(0, equals);
     const auto spec = std::find_if(specs.begin(), specs.end(),
                                    [&flag](const FlagSpec& known) { return absl::StrCat("--", known.name) == flag; });
     if (spec == specs.end()) return absl::InvalidArgumentError(absl::StrCat("unknown flag ", flag));

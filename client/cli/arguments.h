@@ -23,9 +23,9 @@ struct FlagSpec {
 // The arguments of one command. Immutable after Parse, so it may be read from any thread.
 class Arguments {
  public:
-  // Takes `--name value`, `--name=value` and, for a switch, `--name`; `-h` means `--help`. After `--` everything is
-  // positional. INVALID_ARGUMENT, in words for the user, on an unknown flag, a missing or extra value, or a flag that
-  // is given twice but may not be.
+  // Takes `--name value`, `--name=value` and, for a switch, `--name`; `-h` means `--help`, `-o` means `--output`. After
+  // `--` everything is positional. INVALID_ARGUMENT, in words for the user, on an unknown flag, a missing or extra
+  // value, or a flag that is given twice but may not be.
   //
   // With `stop_at_positional` the first positional argument and all that follows it stay unread, in rest().
   static absl::StatusOr<Arguments> Parse(const std::vector<std::string>& args, const std::vector<FlagSpec>& specs,

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/input.h"
+#include "client/cli/requests.h"
 #include "client/cpp/request_id.h"
 
 namespace persistd::cli {
@@ -73,7 +74,59 @@ absl::StatusOr<pb::GetChainRequest> BuildGet(const Arguments& arguments) {
   return request;
 }
 
+// Sets what a request is about.
+template <typename Request>
+absl::Status SetTarget(const Arguments& arguments, Request& request) {
+  const auto chain = arguments.Get("chain");
+  if (arguments.positionals().size() != (chain.has_value() ? 0 : 1)) {
+    return absl::InvalidArgumentError("needs one aggregate, CONTEXT/AGGREGATE/ENTITY, or --chain NAME");
+  }
+  if (chain.has_value()) {
+    request.set_chain(*chain);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<pb::AggregateRef> ref = ParseRef(arguments.positionals().front());
+  if (!ref.ok()) return ref.status();
+  *request.mutable_aggregate() = *std::move(ref);
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+const std::vector<FlagSpec>& VerifyFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{
+      {"chain"}, {"from"}, {"to"}, {"expect-head"}, {"expect-previous"}, {"car"}, {"expect-root"}};
+  return flags;
+}
+
+const std::vector<FlagSpec>& ExportFlags() {
+  static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{{"chain"}, {"to"}, {"output"}};
+  return flags;
+}
+
+absl::StatusOr<pb::VerifyChainRequest> BuildVerify(const Arguments& arguments) {
+  if (arguments.Has("expect-root")) return absl::InvalidArgumentError("--expect-root is of --car");
+  pb::VerifyChainRequest request;
+  if (absl::Status status = SetTarget(arguments, request); !status.ok()) return status;
+  const auto from = arguments.GetNumber("from");
+  if (!from.ok()) return from.status();
+  request.set_from_version(from->value_or(0));
+  const auto to = arguments.GetNumber("to");
+  if (!to.ok()) return to.status();
+  if (to->has_value()) request.set_to_version(**to);
+  request.set_expected_head_cid(arguments.Get("expect-head").value_or(""));
+  request.set_expected_previous_cid(arguments.Get("expect-previous").value_or(""));
+  return request;
+}
+
+absl::StatusOr<pb::ExportCarRequest> BuildExport(const Arguments& arguments) {
+  pb::ExportCarRequest request;
+  if (absl::Status status = SetTarget(arguments, request); !status.ok()) return status;
+  const auto to = arguments.GetNumber("to");
+  if (!to.ok()) return to.status();
+  if (to->has_value()) request.set_to_version(**to);
+  return request;
+}
 
 const std::vector<FlagSpec>& ChainFlags() {
   static const std::vector<FlagSpec>& flags = *new std::vector<FlagSpec>{{"data"},

@@ -23,4 +23,10 @@ BuildChain(const Arguments& arguments, std::istream& in);
 absl::StatusOr<std::variant<cim::persistence::v1::PutBlockRequest, cim::persistence::v1::GetBlockRequest>> BuildBlock(
     const Arguments& arguments, std::istream& in);
 
+// REF or --chain NAME.
+const std::vector<FlagSpec>& VerifyFlags();
+const std::vector<FlagSpec>& ExportFlags();
+absl::StatusOr<cim::persistence::v1::VerifyChainRequest> BuildVerify(const Arguments& arguments);
+absl::StatusOr<cim::persistence::v1::ExportCarRequest> BuildExport(const Arguments& arguments);
+
 }  // namespace persistd::cli

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <fstream>
 #include <optional>
 #include <variant>
 
@@ -11,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "client/cli/arguments.h"
+#include "client/cli/car_check.h"
 #include "client/cli/chains.h"
 #include "client/cli/error_text.h"
 #include "client/cli/help.h"
@@ -171,6 +174,46 @@ class Command {
     return environment_.out ? kExitOk : Fail("cannot write the output");
   }
 
+  int Verify(const Arguments& arguments, const Client& client) {
+    if (const auto file = arguments.Get("car")) return VerifyCar(arguments, *file);
+    const auto request = BuildVerify(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto verification = client.VerifyChain(*request, [this](const pb::VerifyProgress& progress) {
+      environment_.err << "persistctl: " << name_ << ": " << progress.verified() << " of " << progress.total()
+                       << " events" << std::endl;
+    });
+    if (!verification.ok()) return CallError(TargetOf(*request), verification.status());
+    const int printed = PrintForPeople(ToJson(*verification));
+    if (verification->valid()) return printed;
+    return Fail(absl::StrCat("version ", verification->first_break().version(), " is not as it was saved: ",
+                             verification->first_break().detail()));
+  }
+
+  int Export(const Arguments& arguments, const Client& client) {
+    const auto request = BuildExport(arguments);
+    if (!request.ok()) return UsageError(request.status());
+    const auto path = arguments.Get("output");
+    if (!path.has_value()) return UsageError(absl::InvalidArgumentError("needs -o FILE; - is standard output"));
+    std::ofstream file;
+    // Complete, or not there under its name.
+    const std::string unfinished = *path + ".part";
+    if (*path != "-") file.open(unfinished, std::ios::binary | std::ios::trunc);
+    std::ostream& out = *path == "-" ? environment_.out : file;
+    if (!out) return Fail(absl::StrCat("cannot write ", unfinished));
+    absl::Status status = client.ExportCar(*request, [&out](const std::string& bytes) {
+      out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+      return out.good();
+    });
+    out.flush();
+    const bool written = out.good();
+    if (*path == "-") return written && status.ok() ? kExitOk : CallError(TargetOf(*request), status);
+    file.close();
+    if (written && status.ok() && file.good() && std::rename(unfinished.c_str(), path->c_str()) == 0) return kExitOk;
+    std::remove(unfinished.c_str());
+    if (!written || status.ok()) return Fail(absl::StrCat("cannot write ", *path));
+    return CallError(TargetOf(*request), status);
+  }
+
   int Info(const Arguments& arguments, const Client& client) {
     if (!arguments.positionals().empty()) return UsageError(absl::InvalidArgumentError("it takes no arguments"));
     const auto response = client.GetServerInfo();
@@ -191,6 +234,27 @@ class Command {
   }
 
  private:
+  // Without a daemon.
+  int VerifyCar(const Arguments& arguments, const std::string& path) {
+    if (!arguments.positionals().empty()) return UsageError(absl::InvalidArgumentError("--car is all it needs"));
+    for (const char* const flag : {"chain", "from", "to", "expect-head", "expect-previous"}) {
+      if (arguments.Has(flag)) return UsageError(absl::InvalidArgumentError(absl::StrCat("--car takes no --", flag)));
+    }
+    std::ifstream file;
+    if (path != "-") file.open(path, std::ios::binary);
+    std::istream& in = path == "-" ? environment_.in : file;
+    if (!in) return Fail(absl::StrCat("cannot read ", path));
+    const absl::StatusOr<CarSummary> summary = CheckCar(in, arguments.Get("expect-root").value_or(""));
+    if (!summary.ok()) return Fail(summary.status().message());
+    return PrintForPeople(ToJson(*summary));
+  }
+
+  template <typename Request>
+  static std::optional<pb::AggregateRef> TargetOf(const Request& request) {
+    if (!request.has_aggregate()) return std::nullopt;
+    return request.aggregate();
+  }
+
   int TypesCall(const pb::ListAggregateTypesRequest& request, const Client& client) {
     return PrintAnswer(client.ListAggregateTypes(request));
   }
@@ -263,6 +327,8 @@ const CommandSpec* FindCommand(const std::string& name) {
       {"list", &Command::List, ListFlags()},
       {"chain", &Command::Chain, ChainFlags()},
       {"block", &Command::Block, BlockFlags()},
+      {"verify", &Command::Verify, VerifyFlags()},
+      {"export", &Command::Export, ExportFlags()},
       {"info", &Command::Info, {}},
       {"types", &Command::Types, TypesFlags()},
   };

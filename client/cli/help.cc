@@ -18,6 +18,8 @@ commands:
   snapshot     takes, lists and deletes snapshots of an aggregate
   chain        appends to a named chain, prints its entries
   block        stores and prints blocks by their content identifiers (CIDs)
+  verify       verifies a history or a chain, in the daemon or in a CAR file
+  export       writes a history or a chain to a CAR file
   info         tells about the daemon: versions, NATS, durability, warnings
   types        lists, describes and creates aggregate types
 
@@ -233,6 +235,42 @@ examples:
   persistctl chain get audit --reverse --limit 1 | jq -r .cid
 )";
 
+constexpr char kVerify[] =
+    R"(persistctl verify computes every content identifier (CID) of a history anew and follows every link. It prints what it
+came to as JSON, its progress on standard error, and exits with 1 when something is wrong.
+
+usage: persistctl verify CONTEXT/AGGREGATE/ENTITY | --chain NAME [flags]
+       persistctl verify --car FILE [--expect-root CID]
+
+flags:
+  --from N, --to N       only what comes after version (or entry) N, only up to N
+  --expect-head CID      some event must have this CID; without it a history that was cut at its end looks whole
+  --expect-previous CID  the event of --from must have this one
+  --car FILE             a file that `persistctl export` wrote, without a daemon; - is standard input. Payloads that are
+                         not in it count as erased, which is no error
+  --expect-root CID      the last event of the file must have this CID
+
+examples:
+  persistctl verify sales/order/42 --expect-head bafyreigdmqpykrgxyaxtlafqpqhzrb7qy2rh75nldvfd4tucqmqqme5yje
+  persistctl verify --chain audit --from 1000 --timeout 1h
+  persistctl verify --car order-42.car
+)";
+
+constexpr char kExport[] =
+    R"(persistctl export writes a history, or a named chain, to a CAR file (version 1), which other IPLD tools read: its root
+is the CID of the last event. Everything is verified before it is written.
+
+usage: persistctl export CONTEXT/AGGREGATE/ENTITY | --chain NAME -o FILE [--to N]
+
+flags:
+  --output FILE, -o FILE  the file; - is standard output
+  --to N                  only up to version (or entry) N, which is then the root
+
+examples:
+  persistctl export sales/order/42 -o order-42.car
+  persistctl export --chain audit -o - | persistctl verify --car -
+)";
+
 constexpr char kBlock[] =
     R"(persistctl block stores blocks under the content identifiers (CIDs) of their bytes, and prints the bytes that a CID
 names: those of a block, and, as far as the daemon's index knows them, the block or the payload of an event.
@@ -298,6 +336,8 @@ const char* HelpText(const std::string& command) {
   if (command == "types") return kTypes;
   if (command == "chain") return kChain;
   if (command == "block") return kBlock;
+  if (command == "verify") return kVerify;
+  if (command == "export") return kExport;
   return kMain;
 }
 

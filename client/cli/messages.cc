@@ -179,6 +179,8 @@ absl::StatusOr<std::string> ToJson(const pb::GetChainResponse& entry) {
 
 absl::StatusOr<std::string> ToJson(const pb::PutBlockResponse& response) { return Print(response); }
 
+absl::StatusOr<std::string> ToJson(const pb::ChainVerification& verification) { return Print(verification); }
+
 absl::StatusOr<std::string> ToJson(const pb::CreateAggregateTypeResponse& response) { return Print(response); }
 
 absl::StatusOr<std::string> ToJson(const pb::ListAggregateTypesResponse& response) { return Print(response); }

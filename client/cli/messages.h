@@ -32,6 +32,7 @@ absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AggregateMetadata
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AppendToChainResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::GetChainResponse& entry);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::PutBlockResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ChainVerification& verification);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::CreateAggregateTypeResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ListAggregateTypesResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DescribeAggregateTypeResponse& response);

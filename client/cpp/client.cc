@@ -180,6 +180,32 @@ ChainReader Client::Chain(pb::GetChainRequest request) const {
   return ChainReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
 }
 
+absl::StatusOr<pb::ChainVerification> Client::VerifyChain(
+    const pb::VerifyChainRequest& request, const std::function<void(const pb::VerifyProgress&)>& on_progress) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&]() -> absl::StatusOr<pb::ChainVerification> {
+    const std::unique_ptr<VerifyStream> stream = stub_->VerifyChain(request, deadline);
+    while (true) {
+      absl::StatusOr<std::optional<pb::VerifyChainResponse>> answer = stream->Next();
+      if (!answer.ok()) return answer.status();
+      if (!answer->has_value()) return absl::InternalError("the daemon ended a verification without a result");
+      if ((*answer)->has_result()) return std::move(*(*answer)->mutable_result());
+      if (on_progress) on_progress((*answer)->progress());
+    }
+  });
+}
+
+absl::Status Client::ExportCar(const pb::ExportCarRequest& request,
+                               const std::function<bool(const std::string&)>& sink) const {
+  const std::unique_ptr<CarStream> stream = stub_->ExportCar(request, clock_->Now() + timeout_);
+  while (true) {
+    absl::StatusOr<std::optional<pb::ExportCarResponse>> answer = stream->Next();
+    if (!answer.ok()) return answer.status();
+    if (!answer->has_value()) return absl::OkStatus();
+    if (!sink((*answer)->data())) return absl::CancelledError("stopped by its reader");
+  }
+}
+
 absl::StatusOr<pb::PutBlockResponse> Client::PutBlock(const pb::PutBlockRequest& request) const {
   const Clock::TimePoint deadline = clock_->Now() + timeout_;
   return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->PutBlock(request, deadline); });

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -106,6 +107,15 @@ class Client {
       cim::persistence::v1::AppendToChainRequest request) const;
   // The entries of a named chain, as History.
   ChainReader Chain(cim::persistence::v1::GetChainRequest request) const;
+  // Verifies a history or a chain; OK says that there is a result, not that it is good. on_progress: called about once
+  // a second, may be empty. Within the default timeout.
+  absl::StatusOr<cim::persistence::v1::ChainVerification> VerifyChain(
+      const cim::persistence::v1::VerifyChainRequest& request,
+      const std::function<void(const cim::persistence::v1::VerifyProgress&)>& on_progress = {}) const;
+  // A history or a chain as a CAR file: `sink` takes its bytes, piece by piece; false stops. Not OK: the file is not
+  // complete. Within the default timeout; not repeated.
+  absl::Status ExportCar(const cim::persistence::v1::ExportCarRequest& request,
+                         const std::function<bool(const std::string&)>& sink) const;
   // Blocks by their CIDs. Both can be repeated.
   absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(
       const cim::persistence::v1::PutBlockRequest& request) const;

@@ -179,6 +179,14 @@ class GrpcStub final : public Stub {
     return std::make_unique<GrpcItemStream<pb::ChainService::Stub, pb::GetChainResponse>>(
         chains_, &pb::ChainService::Stub::GetChain, request, deadline);
   }
+  std::unique_ptr<VerifyStream> VerifyChain(const pb::VerifyChainRequest& request, Deadline deadline) override {
+    return std::make_unique<GrpcItemStream<pb::ChainService::Stub, pb::VerifyChainResponse>>(
+        chains_, &pb::ChainService::Stub::VerifyChain, request, deadline);
+  }
+  std::unique_ptr<CarStream> ExportCar(const pb::ExportCarRequest& request, Deadline deadline) override {
+    return std::make_unique<GrpcItemStream<pb::ChainService::Stub, pb::ExportCarResponse>>(
+        chains_, &pb::ChainService::Stub::ExportCar, request, deadline);
+  }
   absl::StatusOr<pb::PutBlockResponse> PutBlock(const pb::PutBlockRequest& request, Deadline deadline) override {
     return Call(*chains_, &pb::ChainService::Stub::PutBlock, request, deadline);
   }

@@ -25,6 +25,8 @@ class ItemStream {
 };
 using HistoryStream = ItemStream<cim::persistence::v1::RecordedEvent>;
 using ChainStream = ItemStream<cim::persistence::v1::GetChainResponse>;
+using VerifyStream = ItemStream<cim::persistence::v1::VerifyChainResponse>;
+using CarStream = ItemStream<cim::persistence::v1::ExportCarResponse>;
 
 // One SaveStream call. One thread writes while another one reads.
 class SaveStreamCall {
@@ -79,6 +81,10 @@ class Stub {
       const cim::persistence::v1::AppendToChainRequest& request, Deadline deadline) = 0;
   virtual std::unique_ptr<ChainStream> GetChain(const cim::persistence::v1::GetChainRequest& request,
                                                 Deadline deadline) = 0;
+  virtual std::unique_ptr<VerifyStream> VerifyChain(const cim::persistence::v1::VerifyChainRequest& request,
+                                                    Deadline deadline) = 0;
+  virtual std::unique_ptr<CarStream> ExportCar(const cim::persistence::v1::ExportCarRequest& request,
+                                               Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(
       const cim::persistence::v1::PutBlockRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(

@@ -311,6 +311,15 @@ absl::Status ChainNotFound(const AggregateRef& chain) {
               detail);
 }
 
+absl::Status NotChained(const AggregateRef& ref) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_NOT_CHAINED);
+  SetRef(ref, detail);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("the last event of ", Called(ref),
+                           " has no content identifier: it was saved without repository.enable_ipld"),
+              detail);
+}
+
 absl::Status ChainsAreOff() {
   return Make(
       absl::StatusCode::kFailedPrecondition,

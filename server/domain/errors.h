@@ -83,6 +83,8 @@ absl::Status PositionNotReached(const AggregateRef& ref, absl::string_view posit
 absl::Status TypeExists(absl::string_view context, absl::string_view aggregate, absl::string_view difference);
 absl::Status BlockNotFound(absl::string_view cid);
 absl::Status ChainNotFound(const AggregateRef& chain);
+// The last event that was asked for has no CID.
+absl::Status NotChained(const AggregateRef& ref);
 // Nothing can be appended to chains without CIDs.
 absl::Status ChainsAreOff();
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate);

@@ -326,7 +326,19 @@ OutgoingMessage EncodeCheckCarrier(const domain::AggregateRef& checked, const do
 bool IsOurs(const Message& message) { return message.headers.Find(kMarker) != nullptr; }
 
 absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
-  DecodedEvent decoded;
+  ASSIGN_OR_RETURN(DisplacedEvent displaced, DecodeDisplacedEvent(std::move(message)));
+  if (displaced.decoded.event.commit_index >= displaced.decoded.event.version) {
+    return absl::DataLossError("header ce-commitpart does not fit the event's version");
+  }
+  if (!displaced.pointers_fit) {
+    return absl::DataLossError("header ce-backpointers does not fit the event's version and place");
+  }
+  return std::move(displaced.decoded);
+}
+
+absl::StatusOr<DisplacedEvent> DecodeDisplacedEvent(Message message) {
+  DisplacedEvent displaced;
+  DecodedEvent& decoded = displaced.decoded;
   domain::RecordedEvent& event = decoded.event;
   FieldReader reader(message.headers);
   if (reader.Text(kMarker, true) != kFormatVersion) reader.Fail(kMarker, "is not a format that this version can read");
@@ -345,7 +357,6 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   event.commit_id = reader.Text("ce-commitid", true);
   reader.CommitPart("ce-commitpart", event.commit_index, event.commit_size);
   reader.CommitGroup("ce-commitgroup", event.group_place, event.group_size);
-  if (event.commit_index >= event.version) reader.Fail("ce-commitpart", "does not fit the event's version");
   event.metadata.correlation_id = reader.Text("ce-correlationid", false);
   event.metadata.causation_id = reader.Text("ce-causationid", false);
   event.metadata.actor = reader.Text("ce-actor", false);
@@ -358,14 +369,11 @@ absl::StatusOr<DecodedEvent> DecodeEvent(Message message) {
   decoded.labels.metadata = reader.Map("ce-aggregatemetadata");
   std::optional<Pointers> pointers = DecodePointers(
       reader.Text("ce-backpointers", false), reader.Text("ce-skippointers", false), event.version, event.sequence);
-  if (pointers.has_value()) {
-    decoded.pointers = *std::move(pointers);
-  } else {
-    reader.Fail("ce-backpointers", "does not fit the event's version and place");
-  }
+  displaced.pointers_fit = pointers.has_value();
+  if (pointers.has_value()) decoded.pointers = *std::move(pointers);
   RETURN_IF_ERROR(reader.status());
   event.payload = TakePayload(message);
-  return decoded;
+  return displaced;
 }
 
 OutgoingMessage EncodeState(const domain::StateRecord& state) {

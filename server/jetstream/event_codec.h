@@ -37,6 +37,14 @@ bool IsOurs(const Message& message);
 // DataLoss (without details of where) when the message is ours but cannot be read.
 absl::StatusOr<DecodedEvent> DecodeEvent(Message message);
 
+// The same, of a message that may not be where, or what, it was when it was stored: its pointers and its place in its
+// save need not fit its sequence and version.
+struct DisplacedEvent {
+  DecodedEvent decoded;
+  bool pointers_fit = true;  // False: decoded.pointers is empty.
+};
+absl::StatusOr<DisplacedEvent> DecodeDisplacedEvent(Message message);
+
 // A state whose content is in blocks (state.chunks) becomes a message that lists them.
 OutgoingMessage EncodeState(const domain::StateRecord& state);
 // As it is stored: content that is in blocks is not fetched.

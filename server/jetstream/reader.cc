@@ -92,12 +92,13 @@ absl::StatusOr<std::optional<Message>> Reader::Finish(absl::StatusOr<Message> an
 }
 
 base::Future<absl::StatusOr<Message>> Reader::StartGet(const std::string& stream, uint64_t sequence,
-                                                       base::SteadyTime deadline) {
-  return Start(stream, SequenceQuery(sequence), ReadFrom::kAnyReplica, deadline);
+                                                       base::SteadyTime deadline, ReadFrom from) {
+  return Start(stream, SequenceQuery(sequence), from, deadline);
 }
 
-absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream) {
-  return Finish(std::move(answer), stream, ReadFrom::kAnyReplica);
+absl::StatusOr<std::optional<Message>> Reader::FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
+                                                         ReadFrom from) {
+  return Finish(std::move(answer), stream, from);
 }
 
 base::Future<absl::StatusOr<std::vector<Message>>> Reader::StartRange(const std::string& stream, uint64_t first,
@@ -106,6 +107,16 @@ base::Future<absl::StatusOr<std::vector<Message>>> Reader::StartRange(const std:
   OutgoingMessage request;
   request.subject = absl::StrCat("$JS.API.DIRECT.GET.", stream);
   request.data = absl::StrCat("{\"seq\":", first, ",\"batch\":", count, ",\"max_bytes\":", max_bytes, "}");
+  return Gather(*connection_, request, deadline);
+}
+
+base::Future<absl::StatusOr<std::vector<Message>>> Reader::StartNext(const std::string& stream,
+                                                                     const std::string& filter, uint64_t first,
+                                                                     uint64_t count, size_t max_bytes,
+                                                                     base::SteadyTime deadline) {
+  OutgoingMessage request;
+  request.subject = absl::StrCat("$JS.API.DIRECT.GET.", stream);
+  request.data = Query({{"next_by_subj", filter}, {"seq", first}, {"batch", count}, {"max_bytes", max_bytes}});
   return Gather(*connection_, request, deadline);
 }
 

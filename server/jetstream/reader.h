@@ -29,15 +29,20 @@ class Reader {
 
   // Sends a get by sequence; pass what the future brings to FinishGet. So many gets can be under way at once.
   base::Future<absl::StatusOr<Message>> StartGet(const std::string& stream, uint64_t sequence,
-                                                 base::SteadyTime deadline);
+                                                 base::SteadyTime deadline, ReadFrom from = ReadFrom::kAnyReplica);
   // nullopt: there is no such message (on the replica that answered).
-  absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream);
+  absl::StatusOr<std::optional<Message>> FinishGet(absl::StatusOr<Message> answer, const std::string& stream,
+                                                   ReadFrom from = ReadFrom::kAnyReplica);
 
   // Sends a get of the `count` messages that follow each other from `first` on; pass what the future brings to
   // FinishRange. The server stops early when they are over `max_bytes`, after one message at least.
   base::Future<absl::StatusOr<std::vector<Message>>> StartRange(const std::string& stream, uint64_t first,
                                                                 uint64_t count, size_t max_bytes,
                                                                 base::SteadyTime deadline);
+  // The same for the first `count` messages from `first` on whose subject matches `filter`.
+  base::Future<absl::StatusOr<std::vector<Message>>> StartNext(const std::string& stream, const std::string& filter,
+                                                               uint64_t first, uint64_t count, size_t max_bytes,
+                                                               base::SteadyTime deadline);
   // Those that there are (on the replica that answered), in order.
   absl::StatusOr<std::vector<Message>> FinishRange(absl::StatusOr<std::vector<Message>> answers,
                                                    const std::string& stream);

@@ -46,11 +46,11 @@ void EventReads::StartMore(base::SteadyTime deadline) {
   while (started_ < sequences_.size() && waiting_ < window && under_way_.size() < kMostSingles) {
     const size_t room = std::min(
         {window - waiting_, sequences_.size() - started_, kMostInRun, std::max<size_t>(kRunBytes / (2 * average), 1)});
-    const size_t count = RunLength(room);
+    const size_t count = from_ == jetstream::ReadFrom::kLeader ? 1 : RunLength(room);
     const size_t first = reverse_ ? sequences_.size() - started_ - count : started_;
     if (count == 1) {
       under_way_.push_back(
-          {.first = first, .count = 1, .answer = reader_.StartGet(stream_, sequences_[first], deadline)});
+          {.first = first, .count = 1, .answer = reader_.StartGet(stream_, sequences_[first], deadline, from_)});
     } else {
       const uint64_t span = sequences_[first + count - 1] - sequences_[first] + 1;
       under_way_.push_back({.first = first,
@@ -76,7 +76,7 @@ base::Task<absl::StatusOr<std::optional<EventReads::Part>>> EventReads::NextPart
   }
   if (One* one = std::get_if<One>(&next.answer)) {
     absl::StatusOr<Message> answer = co_await *one;
-    CO_ASSIGN_OR_RETURN(part.items.front().message, reader_.FinishGet(std::move(answer), stream_));
+    CO_ASSIGN_OR_RETURN(part.items.front().message, reader_.FinishGet(std::move(answer), stream_, from_));
   } else {
     absl::StatusOr<std::vector<Message>> answers = co_await std::get<Many>(next.answer);
     CO_ASSIGN_OR_RETURN(std::vector<Message> messages, reader_.FinishRange(std::move(answers), stream_));

@@ -31,9 +31,15 @@ class EventReads {
     std::vector<Item> items;  // In the order of the reading.
   };
 
-  // sequences: ascending. reverse: read from the last to the first. The reader must outlive it.
-  EventReads(jetstream::Reader* reader, std::string stream, std::vector<uint64_t> sequences, bool reverse)
-      : reader_(*reader), stream_(std::move(stream)), sequences_(std::move(sequences)), reverse_(reverse) {}
+  // sequences: ascending. reverse: read from the last to the first. from: the leader is asked one by one. The reader
+  // must outlive it.
+  EventReads(jetstream::Reader* reader, std::string stream, std::vector<uint64_t> sequences, bool reverse,
+             jetstream::ReadFrom from = jetstream::ReadFrom::kAnyReplica)
+      : reader_(*reader),
+        stream_(std::move(stream)),
+        sequences_(std::move(sequences)),
+        reverse_(reverse),
+        from_(from) {}
 
   // Sends as many requests as fit.
   void StartMore(base::SteadyTime deadline);
@@ -57,6 +63,7 @@ class EventReads {
   const std::string stream_;
   const std::vector<uint64_t> sequences_;
   const bool reverse_;
+  const jetstream::ReadFrom from_;
   size_t started_ = 0;  // Sequences.
   size_t waiting_ = 0;  // Of those, under way.
   std::deque<UnderWay> under_way_;

@@ -66,8 +66,8 @@ absl::Status CheckContent(const jetstream::Stream& stream, const DecodedEvent& d
       {.expected = mismatch->expected, .actual = mismatch->actual});
 }
 
-// The event that must be in a message.
-absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetstream::Stream& stream, uint64_t version,
+// The event that must be in a message, whatever its CIDs say.
+absl::StatusOr<DecodedEvent> Decode(const domain::AggregateRef& ref, const jetstream::Stream& stream, uint64_t version,
                                     Message message) {
   const uint64_t sequence = message.sequence;
   absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(std::move(message));
@@ -78,9 +78,50 @@ absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetst
         absl::StrCat("holds version ", decoded->event.version,
                      " of another history than the one that points to it for version ", version));
   }
-  RETURN_IF_ERROR(CheckContent(stream, *decoded));
   return decoded;
 }
+
+// The event that must be in a message.
+absl::StatusOr<DecodedEvent> Accept(const domain::AggregateRef& ref, const jetstream::Stream& stream, uint64_t version,
+                                    Message message) {
+  ASSIGN_OR_RETURN(DecodedEvent decoded, Decode(ref, stream, version, std::move(message)));
+  RETURN_IF_ERROR(CheckContent(stream, decoded));
+  return decoded;
+}
+
+// Compares each event with its neighbour in a reading that goes forward or back.
+class LinkCheck {
+ public:
+  explicit LinkCheck(const jetstream::Stream* stream) : stream_(*stream) {}
+
+  absl::Status Next(const domain::RecordedEvent& event) {
+    Link link{.version = event.version, .sequence = event.sequence, .cid = event.cid, .prev_cid = event.prev_cid};
+    const Link last = std::exchange(last_, link);
+    if (last.version + 1 == link.version) return Compare(last, link);
+    if (link.version + 1 == last.version) return Compare(link, last);
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Link {
+    uint64_t version = 0;
+    uint64_t sequence = 0;
+    std::string cid{};
+    std::string prev_cid{};
+  };
+
+  absl::Status Compare(const Link& event, const Link& next) const {
+    // Before the first one there is nothing.
+    if (event.version == 0 || next.cid.empty() || next.prev_cid == event.cid) return absl::OkStatus();
+    return domain::CorruptData(
+        stream_.name, event.sequence,
+        absl::StrCat("holds another version ", event.version, " than the one that the next event continues"),
+        {.expected = next.prev_cid, .actual = event.cid});
+  }
+
+  const jetstream::Stream& stream_;
+  Link last_{};
+};
 
 }  // namespace
 
@@ -172,10 +213,12 @@ base::Task<absl::StatusOr<bool>> History::GroupIsComplete(StreamPtr stream, cons
   CO_ASSIGN_OR_RETURN(std::optional<Message> last,
                       co_await storage_->reader().Get(stream->name, end, ReadFrom::kLeader, ReadDeadline(deadline)));
   if (!last.has_value() || !jetstream::IsOurs(*last)) co_return false;
-  absl::StatusOr<DecodedEvent> decoded = jetstream::DecodeEvent(*std::move(last));
+  absl::StatusOr<jetstream::DisplacedEvent> displaced = jetstream::DecodeDisplacedEvent(*std::move(last));
   // Whatever else is there: it is not the end of this commit.
-  co_return decoded.ok() && decoded->event.commit_id == event.commit_id &&
-      decoded->event.group_place == event.group_size && decoded->event.group_size == event.group_size;
+  if (!displaced.ok()) co_return false;
+  const domain::RecordedEvent& end_event = displaced->decoded.event;
+  co_return end_event.commit_id == event.commit_id && end_event.group_place == event.group_size &&
+      end_event.group_size == event.group_size;
 }
 
 void History::NoteForeign(const jetstream::Stream& stream, const Message& message) {
@@ -219,9 +262,19 @@ base::Task<absl::StatusOr<Head>> History::HeadBeforeForeignTail(domain::Aggregat
 
 base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
                                                         uint64_t sequence, base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(Message message,
+                      co_await FetchMessage(ref, stream, version, sequence, ReadFrom::kAnyReplica, deadline));
+  co_return Accept(ref, *stream, version, std::move(message));
+}
+
+base::Task<absl::StatusOr<Message>> History::FetchMessage(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
+                                                          uint64_t sequence, ReadFrom from,
+                                                          base::SteadyTime deadline) {
   jetstream::Reader& reader = storage_->reader();
-  absl::StatusOr<Message> answer = co_await reader.StartGet(stream->name, sequence, ReadDeadline(deadline));
-  CO_ASSIGN_OR_RETURN(std::optional<Message> message, reader.FinishGet(std::move(answer), stream->name));
+  std::optional<Message> message;
+  if (from == ReadFrom::kAnyReplica) {
+    CO_ASSIGN_OR_RETURN(message, co_await reader.Get(stream->name, sequence, from, ReadDeadline(deadline)));
+  }
   if (!message.has_value()) {
     // Perhaps on a replica or mirror that is behind.
     CO_ASSIGN_OR_RETURN(message,
@@ -230,7 +283,7 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref
   if (!message.has_value()) {
     co_return co_await WhyMissing(std::move(ref), std::move(stream), version, sequence, deadline);
   }
-  co_return Accept(ref, *stream, version, *std::move(message));
+  co_return *std::move(message);
 }
 
 base::Task<absl::StatusOr<std::optional<Truncation>>> History::TruncationOf(domain::AggregateRef ref, StreamPtr stream,
@@ -347,23 +400,24 @@ base::Task<absl::StatusOr<bool>> History::IsContiguous(domain::AggregateRef ref,
 
 base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef ref, StreamPtr stream,
                                                          uint64_t first_version, std::vector<uint64_t> sequences,
-                                                         bool reverse, const EventVisitor& visitor,
+                                                         bool reverse, const Reading& reading,
                                                          base::SteadyTime deadline) {
-  EventReads reads(&storage_->reader(), stream->name, std::move(sequences), reverse);
+  const ReadFrom from = reading.from_stream_itself ? Storage::StrongRead(*stream) : ReadFrom::kAnyReplica;
+  EventReads reads(&storage_->reader(), stream->name, std::move(sequences), reverse, from);
   while (true) {
     reads.StartMore(ReadDeadline(deadline));
     CO_ASSIGN_OR_RETURN(std::optional<EventReads::Part> part, co_await reads.NextPart());
     if (!part.has_value()) co_return true;
     for (EventReads::Item& item : part->items) {
       const uint64_t version = first_version + item.index;
-      absl::StatusOr<DecodedEvent> decoded;
-      if (item.message.has_value()) {
-        decoded = Accept(ref, *stream, version, *std::move(item.message));
-      } else {
-        decoded = co_await Fetch(ref, stream, version, item.sequence, deadline);
+      const bool elsewhere = reading.from_stream_itself && item.message.has_value() &&
+                             jetstream::IsFromMirror(*item.message, stream->name);
+      if (!item.message.has_value() || elsewhere) {
+        const ReadFrom again = reading.from_stream_itself ? ReadFrom::kLeader : ReadFrom::kAnyReplica;
+        CO_ASSIGN_OR_RETURN(item.message, co_await FetchMessage(ref, stream, version, item.sequence, again, deadline));
       }
-      if (!decoded.ok()) co_return decoded.status();
-      const bool more = co_await visitor(std::move(decoded->event));
+      CO_ASSIGN_OR_RETURN(DecodedEvent decoded, Decode(ref, *stream, version, *std::move(item.message)));
+      CO_ASSIGN_OR_RETURN(const bool more, co_await reading.visitor(std::move(decoded)));
       if (!more) co_return false;
     }
   }
@@ -371,6 +425,36 @@ base::Task<absl::StatusOr<bool>> History::VisitSequences(domain::AggregateRef re
 
 base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                         base::SteadyTime deadline) {
+  const StreamPtr stream = head.stream;
+  LinkCheck links(stream.get());
+  std::optional<domain::RecordedEvent> held;  // Going forward: until the next one continues it.
+  Reading reading;
+  reading.visitor = [&](DecodedEvent decoded) -> base::Task<absl::StatusOr<bool>> {
+    CO_RETURN_IF_ERROR(CheckContent(*stream, decoded));
+    if (const absl::Status linked = links.Next(decoded.event); !linked.ok()) {
+      held.reset();
+      co_return linked;
+    }
+    if (range.reverse) co_return co_await visitor(std::move(decoded.event));
+    std::optional<domain::RecordedEvent> before = std::exchange(held, std::move(decoded.event));
+    if (!before.has_value()) co_return true;
+    const bool more = co_await visitor(*std::move(before));
+    if (!more) held.reset();
+    co_return more;
+  };
+  absl::Status status = co_await VisitBlocks(std::move(ref), std::move(head), range, std::move(reading), deadline);
+  if (held.has_value()) co_await visitor(*std::move(held));
+  co_return status;
+}
+
+base::Task<absl::Status> History::VisitStored(domain::AggregateRef ref, Head head, Range range, DecodedVisitor visitor,
+                                              base::SteadyTime deadline) {
+  Reading reading{.visitor = std::move(visitor), .from_stream_itself = true};
+  co_return co_await VisitBlocks(std::move(ref), std::move(head), range, std::move(reading), deadline);
+}
+
+base::Task<absl::Status> History::VisitBlocks(domain::AggregateRef ref, Head head, Range range, Reading reading,
+                                              base::SteadyTime deadline) {
   if (range.first == 0 || range.first > range.last) co_return absl::OkStatus();
   const StreamPtr stream = head.stream;
   // The last events of the blocks, newest first: one get for each 1024 events. Going back, each block is visited when
@@ -383,7 +467,7 @@ base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Ran
       node = NodeOf(decoded);
     }
     if (range.reverse) {
-      CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, node, range, visitor, deadline));
+      CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, node, range, reading, deadline));
       if (!more) co_return absl::OkStatus();
     } else {
       // The pointers are read again when the block's turn comes: a block is 16 bytes here, however long the history.
@@ -398,7 +482,7 @@ base::Task<absl::Status> History::Visit(domain::AggregateRef ref, Head head, Ran
       CO_ASSIGN_OR_RETURN(DecodedEvent decoded, co_await Fetch(ref, stream, top->version, top->sequence, deadline));
       top->pointers = std::move(decoded.pointers);
     }
-    CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, *top, range, visitor, deadline));
+    CO_ASSIGN_OR_RETURN(const bool more, co_await VisitBlock(ref, stream, *top, range, reading, deadline));
     if (!more) break;
   }
   co_return absl::OkStatus();
@@ -436,7 +520,7 @@ base::Task<absl::StatusOr<uint64_t>> History::VisitKept(domain::AggregateRef ref
 }
 
 base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, StreamPtr stream, EventNode top,
-                                                     Range range, const EventVisitor& visitor,
+                                                     Range range, const Reading& reading,
                                                      base::SteadyTime deadline) {
   const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
   std::vector<uint64_t> sequences;
@@ -447,7 +531,7 @@ base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, S
   } else {
     CO_ASSIGN_OR_RETURN(sequences, co_await Sequences(ref, stream, std::move(top), first, deadline));
   }
-  co_return co_await VisitSequences(ref, stream, first, std::move(sequences), range.reverse, visitor, deadline);
+  co_return co_await VisitSequences(ref, stream, first, std::move(sequences), range.reverse, reading, deadline);
 }
 
 base::Task<absl::StatusOr<uint64_t>> History::VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,

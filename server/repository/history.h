@@ -37,6 +37,9 @@ struct EventNode {
 // Takes an event; false stops the reading.
 using EventVisitor = std::function<base::Task<bool>(domain::RecordedEvent event)>;
 
+// The same with all that its message says. An error ends the reading with it.
+using DecodedVisitor = std::function<base::Task<absl::StatusOr<bool>>(jetstream::DecodedEvent decoded)>;
+
 // The head that an aggregate has when `last` is the last event of a complete save, and the message at last_sequence its
 // last one.
 Head HeadOf(jetstream::StreamPtr stream, jetstream::DecodedEvent last, uint64_t last_sequence);
@@ -72,13 +75,18 @@ class History {
     bool reverse = false;
   };
   // Visits the events of a range in order. `head` is at or after its end. Memory: a few MiB, or a few events where
-  // those are larger.
+  // those are larger. CORRUPT_DATA where an event does not match its CID, or is not the one that the next continues.
   base::Task<absl::Status> Visit(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                  base::SteadyTime deadline);
 
-  // The same, but where the beginning of the range was removed it begins with the first event that is kept. Answers
-  // with the first version that it read, or would have read without the visitor's stop; HISTORY_REMOVED when nothing of
-  // the range is kept.
+  // The same without comparing CIDs: for who does it himself. Reads what the stream itself holds, not a mirror or a
+  // replica that is not its leader.
+  base::Task<absl::Status> VisitStored(domain::AggregateRef ref, Head head, Range range, DecodedVisitor visitor,
+                                       base::SteadyTime deadline);
+
+  // The same as Visit, but where the beginning of the range was removed it begins with the first event that is kept.
+  // Answers with the first version that it read, or would have read without the visitor's stop; HISTORY_REMOVED when
+  // nothing of the range is kept.
   base::Task<absl::StatusOr<uint64_t>> VisitKept(domain::AggregateRef ref, Head head, Range range, EventVisitor visitor,
                                                  base::SteadyTime deadline);
 
@@ -90,6 +98,10 @@ class History {
   base::Task<absl::StatusOr<uint64_t>> VersionAsOf(domain::AggregateRef ref, Head head, base::WallTime as_of,
                                                    base::SteadyTime deadline);
 
+  // True when the commit of several aggregates that `event` belongs to is stored to its end.
+  base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
+                                                   base::SteadyTime deadline);
+
   // Counts and logs a message that is not ours, once.
   void NoteForeign(const jetstream::Stream& stream, const jetstream::Message& message) EXCLUDES(mutex_);
   // How many were met so far, by stream.
@@ -99,6 +111,9 @@ class History {
   base::Task<absl::StatusOr<jetstream::DecodedEvent>> Fetch(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                             uint64_t version, uint64_t sequence,
                                                             base::SteadyTime deadline);
+  base::Task<absl::StatusOr<jetstream::Message>> FetchMessage(domain::AggregateRef ref, jetstream::StreamPtr stream,
+                                                              uint64_t version, uint64_t sequence,
+                                                              jetstream::ReadFrom from, base::SteadyTime deadline);
   // Why an event is not there.
   base::Task<absl::Status> WhyMissing(domain::AggregateRef ref, jetstream::StreamPtr stream, uint64_t version,
                                       uint64_t sequence, base::SteadyTime deadline);
@@ -106,9 +121,6 @@ class History {
   base::Task<absl::StatusOr<std::optional<Truncation>>> TruncationOf(domain::AggregateRef ref,
                                                                      jetstream::StreamPtr stream,
                                                                      base::SteadyTime deadline);
-  // True when the commit of several aggregates that `event` belongs to is stored to its end.
-  base::Task<absl::StatusOr<bool>> GroupIsComplete(jetstream::StreamPtr stream, const domain::RecordedEvent& event,
-                                                   base::SteadyTime deadline);
   base::Task<absl::StatusOr<Head>> HeadBeforeForeignTail(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                          uint64_t foreign_sequence, base::SteadyTime deadline);
   // The sequences of versions first..top.version, ascending.
@@ -118,13 +130,19 @@ class History {
   // between them. Asks only when the pointers of `top` suggest it.
   base::Task<absl::StatusOr<bool>> IsContiguous(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                 const EventNode& top, uint64_t first, base::SteadyTime deadline);
+  struct Reading {
+    DecodedVisitor visitor;
+    bool from_stream_itself = false;
+  };
+  base::Task<absl::Status> VisitBlocks(domain::AggregateRef ref, Head head, Range range, Reading reading,
+                                       base::SteadyTime deadline);
   // Visits the events of `range` in the block that ends, or whose part in the range ends, with `top`. False: stop.
   base::Task<absl::StatusOr<bool>> VisitBlock(domain::AggregateRef ref, jetstream::StreamPtr stream, EventNode top,
-                                              Range range, const EventVisitor& visitor, base::SteadyTime deadline);
+                                              Range range, const Reading& reading, base::SteadyTime deadline);
   // sequences[i] is that of version first_version + i.
   base::Task<absl::StatusOr<bool>> VisitSequences(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                                   uint64_t first_version, std::vector<uint64_t> sequences, bool reverse,
-                                                  const EventVisitor& visitor, base::SteadyTime deadline);
+                                                  const Reading& reading, base::SteadyTime deadline);
 
   Storage* const storage_;
   TruncationReader* const truncations_;

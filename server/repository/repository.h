@@ -24,6 +24,7 @@
 #include "server/jetstream/kv.h"
 #include "server/repository/block_hints.h"
 #include "server/repository/block_store.h"
+#include "server/repository/chain.h"
 #include "server/repository/commit_hints.h"
 #include "server/repository/lru_cache.h"
 #include "server/repository/snapshot_policy.h"
@@ -224,6 +225,15 @@ class Repository {
                                                                               base::SteadyTime deadline) = 0;
   virtual base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
                                                   base::SteadyTime deadline) = 0;
+
+  // AGGREGATE_NOT_FOUND where no message is; VERSION_NOT_FOUND or HISTORY_REMOVED where from_version is not there.
+  // Cancelled when the sink stopped it.
+  virtual base::Task<absl::StatusOr<Verification>> VerifyChain(VerifyCommand command, VerifyProgressSink progress,
+                                                               base::SteadyTime deadline) = 0;
+  // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one
+  // before it.
+  virtual base::Task<absl::Status> ReadChain(domain::AggregateRef ref, uint64_t first, uint64_t last, ChainSink sink,
+                                             base::SteadyTime deadline) = 0;
 
   // To be called for each save of an aggregate that some daemon, or this one, stored. last: the message of its last
   // event, with that version; no body is needed. Drops what is outdated from the caches, and remembers the head of what

@@ -12,6 +12,7 @@
 #include "server/domain/subject.h"
 #include "server/ipld/cid.h"
 #include "server/repository/blocks.h"
+#include "server/repository/chain_reader.h"
 #include "server/repository/history.h"
 #include "server/repository/loader.h"
 #include "server/repository/repository.h"
@@ -81,6 +82,15 @@ class RepositoryImpl final : public Repository {
     return snapshotter_.Delete(std::move(ref), version, deadline);
   }
 
+  base::Task<absl::StatusOr<Verification>> VerifyChain(VerifyCommand command, VerifyProgressSink progress,
+                                                       base::SteadyTime deadline) override {
+    return chains_.Verify(std::move(command), std::move(progress), deadline);
+  }
+  base::Task<absl::Status> ReadChain(domain::AggregateRef ref, uint64_t first, uint64_t last, ChainSink sink,
+                                     base::SteadyTime deadline) override {
+    return chains_.Read(std::move(ref), first, last, std::move(sink), deadline);
+  }
+
   void NoteSave(const domain::AggregateRef& ref, uint64_t version, const jetstream::Message& last) override {
     saver_.NoteSave(ref, last);
     loader_.NoteSave(ref, version);
@@ -113,6 +123,7 @@ class RepositoryImpl final : public Repository {
   Storage storage_;
   Types types_;
   class History history_;
+  ChainReader chains_{&storage_, &history_};
   jetstream::Kv block_bucket_;
   UserBlocks user_blocks_;
   Blocks blocks_;

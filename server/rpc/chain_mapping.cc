@@ -33,6 +33,47 @@ absl::StatusOr<ipld::Cid> CidOf(const std::string& bytes, pb::BlockCodec codec) 
   }
 }
 
+template <typename Request>
+absl::StatusOr<domain::AggregateRef> TargetOf(const Request& request) {
+  switch (request.target_case()) {
+    case Request::kAggregate:
+      return ToRef(request.aggregate(), FieldPath("aggregate"));
+    case Request::kChain:
+      return ToChainRef(request.chain());
+    default:
+      return domain::InvalidField("aggregate", "must be set, or `chain` instead of it");
+  }
+}
+
+pb::ChainBreak::Reason ToProto(ipld::BreakReason reason) {
+  using Reason = ipld::BreakReason;
+  switch (reason) {
+    case Reason::kPayloadAltered:
+      return pb::ChainBreak::REASON_PAYLOAD_ALTERED;
+    case Reason::kMetadataAltered:
+      return pb::ChainBreak::REASON_METADATA_ALTERED;
+    case Reason::kEventRemoved:
+      return pb::ChainBreak::REASON_EVENT_REMOVED;
+    case Reason::kEventReordered:
+      return pb::ChainBreak::REASON_EVENT_REORDERED;
+    case Reason::kEventInserted:
+      return pb::ChainBreak::REASON_EVENT_INSERTED;
+    case Reason::kVersionChanged:
+      return pb::ChainBreak::REASON_VERSION_CHANGED;
+    case Reason::kEventReplaced:
+      return pb::ChainBreak::REASON_EVENT_REPLACED;
+    case Reason::kTailCut:
+      return pb::ChainBreak::REASON_TAIL_CUT;
+    case Reason::kPreviousDiffers:
+      return pb::ChainBreak::REASON_PREVIOUS_DIFFERS;
+    case Reason::kUnreadable:
+      return pb::ChainBreak::REASON_UNREADABLE;
+    case Reason::kMisplaced:
+      return pb::ChainBreak::REASON_MISPLACED;
+  }
+  return pb::ChainBreak::REASON_UNSPECIFIED;
+}
+
 }  // namespace
 
 absl::StatusOr<domain::AggregateRef> ToChainRef(const std::string& name, const FieldPath& path) {
@@ -84,6 +125,58 @@ absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const pb::GetChainReques
   }
   query.reverse = request.reverse();
   return query;
+}
+
+absl::StatusOr<repository::VerifyCommand> ToVerifyCommand(const pb::VerifyChainRequest& request) {
+  repository::VerifyCommand command;
+  ASSIGN_OR_RETURN(command.ref, TargetOf(request));
+  command.from_version = request.from_version();
+  if (request.has_to_version()) {
+    if (request.to_version() <= request.from_version()) {
+      return domain::InvalidField("to_version", "must be more than from_version");
+    }
+    command.to_version = request.to_version();
+  }
+  if (!request.expected_head_cid().empty()) {
+    RETURN_IF_ERROR(ToCid(request.expected_head_cid(), FieldPath("expected_head_cid")).status());
+    command.expected_head_cid = request.expected_head_cid();
+  }
+  if (!request.expected_previous_cid().empty()) {
+    if (request.from_version() == 0) {
+      return domain::InvalidField("expected_previous_cid", "is of the event of from_version, which must be set then");
+    }
+    RETURN_IF_ERROR(ToCid(request.expected_previous_cid(), FieldPath("expected_previous_cid")).status());
+    command.expected_previous_cid = request.expected_previous_cid();
+  }
+  return command;
+}
+
+absl::StatusOr<repository::VerifyCommand> ToVerifyCommand(const pb::ExportCarRequest& request) {
+  repository::VerifyCommand command;
+  ASSIGN_OR_RETURN(command.ref, TargetOf(request));
+  if (request.has_to_version()) {
+    if (request.to_version() == 0) return domain::InvalidField("to_version", "must be a version from 1 up");
+    command.to_version = request.to_version();
+  }
+  return command;
+}
+
+void ToProto(const repository::Verification& verification, pb::ChainVerification& message) {
+  const ipld::ChainResult& chain = verification.chain;
+  message.set_valid(!chain.first_break.has_value());
+  message.set_verified(chain.verified);
+  message.set_without_cid(chain.without_cid);
+  message.set_verifiable_from(chain.verifiable_from);
+  message.set_head_cid(chain.head_cid);
+  message.set_head_version(chain.head_version);
+  if (!chain.first_break.has_value()) return;
+  pb::ChainBreak& first = *message.mutable_first_break();
+  first.set_version(chain.first_break->version);
+  first.set_reason(ToProto(chain.first_break->reason));
+  first.set_expected(chain.first_break->expected);
+  first.set_actual(chain.first_break->actual);
+  first.set_detail(chain.first_break->detail);
+  if (!verification.position.streams().empty()) first.mutable_position()->set_token(verification.position.ToToken());
 }
 
 absl::StatusOr<ipld::Cid> ToBlockCid(const pb::PutBlockRequest& request, const RequestLimits& limits) {

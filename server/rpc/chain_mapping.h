@@ -23,6 +23,9 @@ absl::StatusOr<ipld::Cid> ToCid(const std::string& text, const FieldPath& path);
 absl::StatusOr<repository::SaveCommand> ToSaveCommand(const cim::persistence::v1::AppendToChainRequest& request,
                                                       const RequestLimits& limits, const SaveContext& context);
 absl::StatusOr<repository::HistoryQuery> ToHistoryQuery(const cim::persistence::v1::GetChainRequest& request);
+absl::StatusOr<repository::VerifyCommand> ToVerifyCommand(const cim::persistence::v1::VerifyChainRequest& request);
+// What is to be verified before it is exported.
+absl::StatusOr<repository::VerifyCommand> ToVerifyCommand(const cim::persistence::v1::ExportCarRequest& request);
 // The CID of a block that may be stored.
 absl::StatusOr<ipld::Cid> ToBlockCid(const cim::persistence::v1::PutBlockRequest& request, const RequestLimits& limits);
 
@@ -31,6 +34,7 @@ void ToProto(const repository::SaveResult& result, cim::persistence::v1::Durabil
              cim::persistence::v1::AppendToChainResponse& message);
 void ToProto(repository::Event entry, cim::persistence::v1::PayloadView view,
              cim::persistence::v1::GetChainResponse& message);
+void ToProto(const repository::Verification& verification, cim::persistence::v1::ChainVerification& message);
 void ToProto(repository::FoundBlock block, cim::persistence::v1::GetBlockResponse& message);
 
 }  // namespace persistd::rpc

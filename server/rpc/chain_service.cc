@@ -20,7 +20,10 @@ Service ChainService::MakeService() {
   service.AddUnary<pb::GetBlockRequest, pb::GetBlockResponse>("GetBlock", std::bind_front(&Self::GetBlock, this));
   service.AddServerStreaming<pb::GetChainRequest, pb::GetChainResponse>("GetChain",
                                                                         std::bind_front(&Self::GetChain, this));
-  // TODO: VerifyChain and ExportCar, when chain_streams.cc has them; until then they are UNIMPLEMENTED.
+  service.AddServerStreaming<pb::VerifyChainRequest, pb::VerifyChainResponse>(
+      "VerifyChain", std::bind_front(&Self::VerifyChain, this));
+  service.AddServerStreaming<pb::ExportCarRequest, pb::ExportCarResponse>("ExportCar",
+                                                                          std::bind_front(&Self::ExportCar, this));
   return service;
 }
 

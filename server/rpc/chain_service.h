@@ -1,7 +1,9 @@
 // The ChainService of the API over a repository: each handler validates, calls, maps. Thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -41,10 +43,24 @@ class ChainService {
                                          cim::persistence::v1::AppendToChainResponse& response);
   base::Task<absl::Status> GetChain(const CallContext& context, const cim::persistence::v1::GetChainRequest& request,
                                     StreamWriter<cim::persistence::v1::GetChainResponse>& writer);
+  base::Task<absl::Status> VerifyChain(const CallContext& context,
+                                       const cim::persistence::v1::VerifyChainRequest& request,
+                                       StreamWriter<cim::persistence::v1::VerifyChainResponse>& writer);
+  base::Task<absl::Status> ExportCar(const CallContext& context, const cim::persistence::v1::ExportCarRequest& request,
+                                     StreamWriter<cim::persistence::v1::ExportCarResponse>& writer);
   base::Task<absl::Status> PutBlock(const CallContext& context, const cim::persistence::v1::PutBlockRequest& request,
                                     cim::persistence::v1::PutBlockResponse& response);
   base::Task<absl::Status> GetBlock(const CallContext& context, const cim::persistence::v1::GetBlockRequest& request,
                                     cim::persistence::v1::GetBlockResponse& response);
+
+  // What of a history can be exported.
+  struct ChainedPart {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    std::string root{};
+  };
+  base::Task<absl::StatusOr<ChainedPart>> FindChainedPart(const CallContext& context,
+                                                          repository::VerifyCommand command);
 
   repository::Repository* const repository_;
   repository::BlockStore* const blocks_;

@@ -71,6 +71,12 @@ class PersistctlTest(unittest.TestCase):
         self.assertIn("CHAIN_NOT_FOUND", self.fails(1, "chain", "get", "none"))
         self.fails(2, "chain", "get", "audit", "--data", "{}")
 
+        verified = json.loads(self.does("verify", "--chain", "audit", "--expect-head", second["cid"]))
+        self.assertEqual((verified["valid"], verified["verified"]), (True, "2"))
+        cut = self.run_it("verify", "--chain", "audit", "--to", "1", "--expect-head", second["cid"])
+        self.assertEqual(cut.returncode, 1)
+        self.assertEqual(json.loads(cut.stdout)["firstBreak"]["reason"], "REASON_TAIL_CUT")
+
         put = json.loads(self.does("block", "put", "-", stdin="bytes\n"))
         self.assertEqual(self.does("block", "get", put["cid"]), "bytes\n")
         again = json.loads(self.does("block", "put", "-", "--expected-cid", put["cid"], stdin="bytes\n"))

@@ -123,6 +123,12 @@ class FakeStub final : public Stub {
     chain_requests.push_back(request);
     return std::make_unique<Entries>(Take(chains));
   }
+  std::unique_ptr<VerifyStream> VerifyChain(const cim::persistence::v1::VerifyChainRequest&, Deadline) override {
+    return nullptr;
+  }
+  std::unique_ptr<CarStream> ExportCar(const cim::persistence::v1::ExportCarRequest&, Deadline) override {
+    return nullptr;
+  }
   absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(const cim::persistence::v1::PutBlockRequest&,
                                                                   Deadline) override {
     return cim::persistence::v1::PutBlockResponse();

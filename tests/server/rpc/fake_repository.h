@@ -27,6 +27,12 @@ class FakeRepository final : public repository::Repository {
   std::function<absl::Status(domain::AggregateRef, uint64_t)> on_delete_snapshot;
   std::function<base::Task<absl::Status>(repository::HistoryQuery, repository::EventSink)> on_history;
 
+  std::function<base::Task<absl::StatusOr<repository::Verification>>(repository::VerifyCommand,
+                                                                     repository::VerifyProgressSink)>
+      on_verify;
+  std::function<base::Task<absl::Status>(domain::AggregateRef, uint64_t, uint64_t, repository::ChainSink)>
+      on_read_chain;
+
   base::Task<absl::StatusOr<repository::SaveResult>> Save(repository::SaveCommand command,
                                                           base::SteadyTime deadline) override {
     if (on_slow_save) co_return co_await on_slow_save(std::move(command), deadline);
@@ -65,6 +71,18 @@ class FakeRepository final : public repository::Repository {
                                    base::SteadyTime) override {
     if (!on_history) co_return Unexpected();
     co_return co_await on_history(std::move(query), std::move(sink));
+  }
+
+  base::Task<absl::StatusOr<repository::Verification>> VerifyChain(repository::VerifyCommand command,
+                                                                   repository::VerifyProgressSink progress,
+                                                                   base::SteadyTime) override {
+    if (!on_verify) co_return Unexpected();
+    co_return co_await on_verify(std::move(command), std::move(progress));
+  }
+  base::Task<absl::Status> ReadChain(domain::AggregateRef ref, uint64_t first, uint64_t last,
+                                     repository::ChainSink sink, base::SteadyTime) override {
+    if (!on_read_chain) co_return Unexpected();
+    co_return co_await on_read_chain(std::move(ref), first, last, std::move(sink));
   }
 
   void NoteSave(const domain::AggregateRef&, uint64_t, const jetstream::Message&) override {}
