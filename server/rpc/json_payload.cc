@@ -94,7 +94,14 @@ class JsonWriter {
     if (!std::isfinite(number)) return Invalid("must hold finite numbers: JSON has no other");
     const bool whole = number == std::trunc(number) && std::abs(number) <= static_cast<double>(kMaxWholeDouble);
     const bool negative_zero = number == 0 && std::signbit(number);
-    text_ += whole && !negative_zero ? absl::StrCat(static_cast<int64_t>(number)) : ShortestNumber(number);
+    if (whole && !negative_zero) {
+      absl::StrAppend(&text_, static_cast<int64_t>(number));
+      return absl::OkStatus();
+    }
+    const std::string shortest = ShortestNumber(number);
+    text_ += shortest;
+    // Without a point it would be read as an integer, which may be beyond what a double holds exactly.
+    if (shortest.find_first_of(".eE") == std::string::npos) text_ += ".0";
     return absl::OkStatus();
   }
 
