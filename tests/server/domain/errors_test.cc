@@ -112,6 +112,13 @@ std::vector<Case> Cases() {
        "aggregate type sales/order exists with other settings: replicas"},
       {TypeNotFound("sales", "order"), StatusCode::kNotFound, pb::ERROR_REASON_TYPE_NOT_FOUND, false,
        "there is no aggregate type sales/order"},
+      {BlockNotFound("bafy"), StatusCode::kNotFound, pb::ERROR_REASON_BLOCK_NOT_FOUND, false,
+       "there is no block bafy, and the index of this daemon knows no event or payload of it"},
+      {ChainNotFound({.context = "_chains", .aggregate = "chain", .entity_id = "audit"}), StatusCode::kNotFound,
+       pb::ERROR_REASON_CHAIN_NOT_FOUND, false, "chain audit does not exist: nothing was appended to it"},
+      {ChainsAreOff(), StatusCode::kFailedPrecondition, pb::ERROR_REASON_NOT_CHAINED, false,
+       "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld to "
+       "true"},
   };
 }
 
