@@ -116,6 +116,9 @@ std::vector<Case> Cases() {
        "there is no block bafy, and the index of this daemon knows no event or payload of it"},
       {ChainNotFound({.context = "_chains", .aggregate = "chain", .entity_id = "audit"}), StatusCode::kNotFound,
        pb::ERROR_REASON_CHAIN_NOT_FOUND, false, "chain audit does not exist: nothing was appended to it"},
+      {NotChained(kRef), StatusCode::kFailedPrecondition, pb::ERROR_REASON_NOT_CHAINED, false,
+       "the last event of aggregate sales/order/A-1 has no content identifier: it was saved without "
+       "repository.enable_ipld"},
       {ChainsAreOff(), StatusCode::kFailedPrecondition, pb::ERROR_REASON_NOT_CHAINED, false,
        "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld to "
        "true"},
