@@ -636,21 +636,12 @@ base::Task<std::optional<Saver::Settled>> Saver::LookAfterAnswer(Attempt& attemp
   if (outcome.kind == PublishOutcome::Kind::kRefused && !was_unknown) {
     settled.status = outcome.status;
     // A leader that has no room gives up its place; replicas that have some may store what it refused.
-    if (absl::IsResourceExhausted(outcome.status) &&
-        (attempt.stream->replicas > 1 || co_await MayCompleteBatch(attempt))) {
+    if (attempt.stream->replicas > 1 && absl::IsResourceExhausted(outcome.status)) {
       settled.status = OutcomeUnknown(attempt, outcome.status.message());
     }
     co_return settled;
   }
   co_return std::nullopt;
-}
-
-base::Task<bool> Saver::MayCompleteBatch(const Attempt& attempt) {
-  const absl::StatusOr<std::optional<jetstream::Message>> last = co_await storage_->reader().Last(
-      attempt.stream->name, ">", jetstream::ReadFrom::kLeader, AttemptDeadline(Backoff(), attempt.deadline));
-  if (!last.ok()) co_return true;
-  co_return last->has_value() && (*last)->headers.Find("Nats-Batch-Id") != nullptr &&
-      (*last)->headers.Find("Nats-Batch-Commit") == nullptr;
 }
 
 base::Task<absl::Status> Saver::CheckStream(const Attempt& attempt, bool forget) {

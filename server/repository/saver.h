@@ -144,9 +144,6 @@ class Saver {
                                                      const std::vector<Continued>& sent,
                                                      const jetstream::PublishOutcome& outcome, bool was_unknown,
                                                      absl::Status& last_error);
-  // True when the stream may end with a batch that nats-server broke off for want of space, and which it completes when
-  // it starts again, if nothing was stored after it: an earlier copy of this attempt may be a part of it.
-  base::Task<bool> MayCompleteBatch(const Attempt& attempt);
   // Not OK when the stream is not the one any more that the attempt began with.
   base::Task<absl::Status> CheckStream(const Attempt& attempt, bool forget);
   std::vector<Commit> Finish(Attempt& attempt, Prepared prepared, uint64_t last_sequence);
