@@ -1,4 +1,5 @@
 // Aggregate types and the settings of their streams, through the daemon.
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "tests/testing/daemon.h"
 #include "tests/testing/must.h"
 #include "tests/testing/nats_cluster.h"
+#include "tests/testing/poll.h"
 
 namespace persistd::integration {
 namespace {
@@ -164,16 +166,27 @@ TEST_CASE("Replicas are raised when the daemon starts, and every save is still t
   const auto cluster = Must(NatsCluster::Start({}));
   Must(cluster->WaitForLeader().status());
   const std::string urls = absl::StrCat("nats.urls=[", cluster->url_list(), "]");
+  // A stream that was just made in a cluster may have no leader for a moment: then the save is repeated, as the API says.
+  const auto save = [](Api& api, uint64_t number) {
+    pb::SaveRequest request = SaveOf(Order("1"));
+    request.set_request_id(absl::StrCat("save-", number));
+    absl::StatusOr<pb::SaveResponse> answer;
+    REQUIRE(testing::PollUntil(
+        [&] {
+          answer = api.Save(request);
+          return !absl::IsUnavailable(answer.status());
+        },
+        std::chrono::seconds(20)));
+    return Must(answer);
+  };
   {
     const auto daemon = Must(Daemon::Start({.sets = {urls}}));
     Api api(daemon->address());
-    for (uint64_t i = 0; i < 20; ++i) {
-      CHECK(Must(api.Save(SaveOf(Order("1")))).durability().replicas() == 1);
-    }
+    for (uint64_t i = 0; i < 20; ++i) CHECK(save(api, i).durability().replicas() == 1);
   }
   const auto daemon = Must(Daemon::Start({.sets = {urls, "repository.stream.replicas=3"}}));
   Api api(daemon->address());
-  const pb::SaveResponse saved = Must(api.Save(SaveOf(Order("1"))));
+  const pb::SaveResponse saved = save(api, 20);
   CHECK(saved.durability().replicas() == 3);
   CHECK(saved.metadata().version() == 21);
   Must(cluster->WaitUntilWhole().status());
