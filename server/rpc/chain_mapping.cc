@@ -235,4 +235,9 @@ void ToProto(repository::FoundBlock block, pb::GetBlockResponse& message) {
   }
 }
 
+absl::Status NamedAsChain(absl::Status status, const domain::AggregateRef& ref) {
+  const bool unknown = domain::HasReason(status, pb::ERROR_REASON_AGGREGATE_NOT_FOUND);
+  return unknown && ref == domain::ChainRef(ref.entity_id) ? domain::ChainNotFound(ref) : status;
+}
+
 }  // namespace persistd::rpc

@@ -37,4 +37,8 @@ void ToProto(repository::Event entry, cim::persistence::v1::PayloadView view,
 void ToProto(const repository::Verification& verification, cim::persistence::v1::ChainVerification& message);
 void ToProto(repository::FoundBlock block, cim::persistence::v1::GetBlockResponse& message);
 
+// An error of the repository, which knows a chain as an aggregate, as callers know it: CHAIN_NOT_FOUND where `ref` is a
+// chain that nothing was appended to.
+absl::Status NamedAsChain(absl::Status status, const domain::AggregateRef& ref);
+
 }  // namespace persistd::rpc

@@ -50,9 +50,8 @@ base::Task<absl::Status> ChainService::GetChain(const CallContext& context, cons
     ToProto(std::move(entry), view, message);
     co_return co_await writer.Write(message);
   };
-  const absl::Status status = co_await repository_->History(std::move(query), std::move(sink), context.deadline());
-  if (domain::HasReason(status, pb::ERROR_REASON_AGGREGATE_NOT_FOUND)) co_return domain::ChainNotFound(chain);
-  co_return status;
+  absl::Status status = co_await repository_->History(std::move(query), std::move(sink), context.deadline());
+  co_return NamedAsChain(std::move(status), chain);
 }
 
 base::Task<absl::Status> ChainService::PutBlock(const CallContext& context, const pb::PutBlockRequest& request,

@@ -24,12 +24,6 @@ namespace pb = cim::persistence::v1;
 constexpr std::chrono::seconds kProgressInterval{1};
 constexpr size_t kChunkBytes = 256u << 10;
 
-// What callers see when nobody ever saved what they name.
-absl::Status Named(const absl::Status& status, const domain::AggregateRef& ref) {
-  const bool unknown = domain::HasReason(status, pb::ERROR_REASON_AGGREGATE_NOT_FOUND);
-  return unknown && ref == domain::ChainRef(ref.entity_id) ? domain::ChainNotFound(ref) : status;
-}
-
 // The bytes of a CAR file, on their way.
 class CarStream {
  public:
@@ -83,7 +77,7 @@ base::Task<absl::Status> ChainService::VerifyChain(const CallContext& context, c
   };
   absl::StatusOr<repository::Verification> verification =
       co_await repository_->VerifyChain(std::move(command), std::move(sink), context.deadline());
-  if (!verification.ok()) co_return Named(verification.status(), ref);
+  if (!verification.ok()) co_return NamedAsChain(verification.status(), ref);
   pb::VerifyChainResponse message;
   ToProto(*verification, *message.mutable_result());
   co_await writer.Write(message);
@@ -119,7 +113,7 @@ base::Task<absl::Status> ChainService::ExportCar(const CallContext& context, con
   const domain::AggregateRef ref = command.ref;
   // Read twice: the root comes first in the file, and so does the first event from which every other leads there.
   absl::StatusOr<ChainedPart> part = co_await FindChainedPart(context, std::move(command));
-  if (!part.ok()) co_return Named(part.status(), ref);
+  if (!part.ok()) co_return NamedAsChain(part.status(), ref);
   CarStream car(&writer);
   bool open = co_await car.Add(ipld::CarHeader(ipld::AnyCid(*ipld::Cid::Parse(part->root))));
   std::string last_cid;
