@@ -185,8 +185,8 @@ class Command {
     if (!verification.ok()) return CallError(TargetOf(*request), verification.status());
     const int printed = PrintForPeople(ToJson(*verification));
     if (verification->valid()) return printed;
-    return Fail(absl::StrCat("version ", verification->first_break().version(), " is not as it was saved: ",
-                             verification->first_break().detail()));
+    return Fail(absl::StrCat("version ", verification->first_break().version(),
+                             " is not as it was saved: ", verification->first_break().detail()));
   }
 
   int Export(const Arguments& arguments, const Client& client) {

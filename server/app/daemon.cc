@@ -267,8 +267,7 @@ std::string Daemon::address() const {
 
 jetstream::FsyncMode Daemon::FsyncMode(int replicas) const {
   base::MutexLock lock(mutex_);
-  const bool all_asked =
-      config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= monitored_servers_;
+  const bool all_asked = config_.nats.embedded.enabled || static_cast<size_t>(replicas) <= monitored_servers_;
   // Some server calling fsync late is known from one; that all call it at once only from all.
   return fsync_ == jetstream::FsyncMode::kAlways && !all_asked ? jetstream::FsyncMode::kUnknown : fsync_;
 }

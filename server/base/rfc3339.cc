@@ -79,7 +79,8 @@ std::string FormatRfc3339(WallTime time) {
   const int64_t nanos = time.time_since_epoch().count();
   const int64_t fraction = (nanos % 1'000'000'000 + 1'000'000'000) % 1'000'000'000;
   // In seconds, because the beginning of the first day is before all that nanoseconds can tell.
-  const std::chrono::sys_seconds whole{std::chrono::seconds(nanos / 1'000'000'000 - (nanos % 1'000'000'000 < 0 ? 1 : 0))};
+  const std::chrono::sys_seconds whole{
+      std::chrono::seconds(nanos / 1'000'000'000 - (nanos % 1'000'000'000 < 0 ? 1 : 0))};
   const Days day = std::chrono::floor<std::chrono::days>(whole);
   const std::chrono::year_month_day date{day};
   const auto seconds = static_cast<uint64_t>((whole - day).count());

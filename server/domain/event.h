@@ -80,8 +80,8 @@ struct RecordedEvent {
   // Of its message within a commit of several aggregates, from 1, and how many messages that has; 0: it is of one.
   uint32_t group_place = 0;
   uint32_t group_size = 0;
-  // Content identifiers (server/ipld/event_block.h): of the event, of its payload, and of the aggregate's event before it.
-  // All empty where none were made; the second one without payload, the third one where the event before has none.
+  // Content identifiers (server/ipld/event_block.h): of the event, of its payload, and of the aggregate's event before
+  // it. All empty where none were made; the second one without payload, the third one where the event before has none.
   std::string cid;
   std::string payload_cid;
   std::string prev_cid;

@@ -15,8 +15,8 @@ namespace {
 
 // A transaction ends when nothing more has come for so long ...
 constexpr std::chrono::milliseconds kQuietTime{100};
-// ... or when it is this old, or this large. The larger it is, the more changes of one page are written at once. Whoever
-// reads the index has it ended first.
+// ... or when it is this old, or this large. The larger it is, the more changes of one page are written at once.
+// Whoever reads the index has it ended first.
 constexpr std::chrono::milliseconds kLongestTransaction{1000};
 constexpr uint64_t kLargestTransaction = 16'384;
 constexpr std::chrono::seconds kRecoveryWait{1};

@@ -81,8 +81,9 @@ bool HasMetadata(const domain::EventMetadata& metadata) { return metadata != dom
 
 void WriteMetadata(DagCborWriter& writer, const domain::EventMetadata& metadata) {
   if (!HasMetadata(metadata)) return;
-  const std::array<TextEntry, 3> ids = {
-      {{"causation", &metadata.causation_id}, {"correlation", &metadata.correlation_id}, {"traceparent", &metadata.traceparent}}};
+  const std::array<TextEntry, 3> ids = {{{"causation", &metadata.causation_id},
+                                         {"correlation", &metadata.correlation_id},
+                                         {"traceparent", &metadata.traceparent}}};
   const std::array<TextEntry, 1> actor = {{{"actor", &metadata.actor}}};
   writer.Key("metadata");
   writer.BeginMap(CountPresent(actor) + (metadata.custom.empty() ? 0 : 1) + CountPresent(ids));

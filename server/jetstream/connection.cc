@@ -81,7 +81,8 @@ base::Future<absl::StatusOr<Message>> Connection::RequestBatch(std::span<const O
     return promise.future();
   }
   absl::Status sent;
-  for (size_t i = 0; i < messages.size() && sent.ok(); ++i) sent = connection->CheckSendable(*messages[i], messages.size() > 1);
+  for (size_t i = 0; i < messages.size() && sent.ok(); ++i)
+    sent = connection->CheckSendable(*messages[i], messages.size() > 1);
   for (size_t i = 0; i < messages.size() && sent.ok(); ++i) {
     const bool last = i + 1 == messages.size();
     const BatchPlace place{.id = batch_id, .number = i + 1, .commit = last};

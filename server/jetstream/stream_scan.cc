@@ -156,7 +156,8 @@ class Scan {
     if (visited_ == before_.messages) return absl::OkStatus();
     const bool complete = visited_ + published >= after.messages;
     if (complete && before_.replicas > 1) {
-      return absl::AbortedError(absl::StrCat(before_.messages - visited_, " messages were removed before they were read, or ",
+      return absl::AbortedError(absl::StrCat(before_.messages - visited_,
+                                             " messages were removed before they were read, or ",
                                              "a replica does not have them: which of the two cannot be told"));
     }
     if (complete) return absl::OkStatus();

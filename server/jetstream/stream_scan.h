@@ -2,9 +2,9 @@
 // own, which it blocks.
 //
 // Complete or an error. What there is says the leader of the stream when the scan begins; the messages come from any
-// replica. One that is behind is waited for, and one that has lost messages (a damaged disk) is noticed at the end. With
-// several replicas that can be told only where no message was removed or replaced before the scan came to it, so the scan
-// of a stream that changes all the time may be refused.
+// replica. One that is behind is waited for, and one that has lost messages (a damaged disk) is noticed at the end.
+// With several replicas that can be told only where no message was removed or replaced before the scan came to it, so
+// the scan of a stream that changes all the time may be refused.
 #pragma once
 
 #include <chrono>

@@ -175,8 +175,9 @@ absl::Status BlockCollector::CheckNoneMissing(const std::set<std::string>& strea
   std::set<std::string> known;
   if (entry.has_value()) {
     const nlohmann::json parsed = nlohmann::json::parse(entry->value, nullptr, /*allow_exceptions=*/false);
-    const bool well_formed = parsed.is_array() && std::all_of(parsed.begin(), parsed.end(),
-                                                              [](const nlohmann::json& name) { return name.is_string(); });
+    const bool well_formed =
+        parsed.is_array() &&
+        std::all_of(parsed.begin(), parsed.end(), [](const nlohmann::json& name) { return name.is_string(); });
     if (!well_formed) {
       return absl::DataLossError(absl::StrCat("key ", kListingStreamsKey, " of bucket ", options_.control_bucket.bucket,
                                               " is no list of streams; remove it when all streams are there"));
@@ -186,7 +187,8 @@ absl::Status BlockCollector::CheckNoneMissing(const std::set<std::string>& strea
   for (const std::string& name : known) {
     if (streams.contains(name)) continue;
     return absl::FailedPreconditionError(
-        absl::StrCat("stream ", name, ", which may list blocks, is not there; nothing is removed until it is back. If it "
+        absl::StrCat("stream ", name,
+                     ", which may list blocks, is not there; nothing is removed until it is back. If it "
                      "was removed on purpose, remove key ",
                      kListingStreamsKey, " of bucket ", options_.control_bucket.bucket));
   }

@@ -238,15 +238,16 @@ class Committer::Lane final : public base::Deferred, public std::enable_shared_f
     PublishOutcome outcome = co_await owner_.publisher_->Publish(stream_->name, std::move(messages), deadline);
     const bool doubtful = outcome.kind == Kind::kStored && count > 1 && stream_->replicas == 1;
     if (doubtful && owner_.options_.doubt_batches() && !co_await IsWhole(count, outcome.last_sequence, deadline)) {
-      co_return Outcome(Kind::kUnknown, absl::UnknownError("NATS did not store the whole of a batch that it acknowledged"));
+      co_return Outcome(Kind::kUnknown,
+                        absl::UnknownError("NATS did not store the whole of a batch that it acknowledged"));
     }
     co_return outcome;
   }
 
   // True when a batch of `count` messages begins where it must if all of it was stored.
   base::Task<bool> IsWhole(size_t count, uint64_t last_sequence, base::SteadyTime deadline) {
-    const absl::StatusOr<std::optional<jetstream::Message>> first = co_await owner_.reader_->Get(
-        stream_->name, last_sequence - count + 1, jetstream::ReadFrom::kLeader, deadline);
+    const absl::StatusOr<std::optional<jetstream::Message>> first =
+        co_await owner_.reader_->Get(stream_->name, last_sequence - count + 1, jetstream::ReadFrom::kLeader, deadline);
     if (!first.ok() || !first->has_value()) co_return false;
     const std::string* number = (*first)->headers.Find("Nats-Batch-Sequence");
     const bool whole = number != nullptr && *number == "1";

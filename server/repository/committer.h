@@ -38,8 +38,8 @@ struct CommitOptions {
   std::chrono::milliseconds max_delay{0};
   // Whether commits of one message wait for each other, too: where each would cost an fsync.
   std::function<bool(const jetstream::Stream& stream)> group_single = [](const jetstream::Stream&) { return false; };
-  // Whether the NATS server may acknowledge a batch although it failed to store a message in the middle of it: then it is
-  // asked where the batch begins.
+  // Whether the NATS server may acknowledge a batch although it failed to store a message in the middle of it: then it
+  // is asked where the batch begins.
   std::function<bool()> doubt_batches = [] { return false; };
 };
 

@@ -217,8 +217,8 @@ base::Task<absl::StatusOr<bool>> History::GroupIsComplete(StreamPtr stream, cons
   // Whatever else is there: it is not the end of this commit.
   if (!displaced.ok()) co_return false;
   const domain::RecordedEvent& end_event = displaced->decoded.event;
-  co_return end_event.commit_id == event.commit_id && end_event.group_place == event.group_size &&
-      end_event.group_size == event.group_size;
+  co_return end_event.commit_id == event.commit_id&& end_event.group_place == event.group_size&& end_event.group_size ==
+      event.group_size;
 }
 
 void History::NoteForeign(const jetstream::Stream& stream, const Message& message) {
@@ -268,8 +268,7 @@ base::Task<absl::StatusOr<DecodedEvent>> History::Fetch(domain::AggregateRef ref
 }
 
 base::Task<absl::StatusOr<Message>> History::FetchMessage(domain::AggregateRef ref, StreamPtr stream, uint64_t version,
-                                                          uint64_t sequence, ReadFrom from,
-                                                          base::SteadyTime deadline) {
+                                                          uint64_t sequence, ReadFrom from, base::SteadyTime deadline) {
   jetstream::Reader& reader = storage_->reader();
   std::optional<Message> message;
   if (from == ReadFrom::kAnyReplica) {
@@ -520,8 +519,7 @@ base::Task<absl::StatusOr<uint64_t>> History::VisitKept(domain::AggregateRef ref
 }
 
 base::Task<absl::StatusOr<bool>> History::VisitBlock(domain::AggregateRef ref, StreamPtr stream, EventNode top,
-                                                     Range range, const Reading& reading,
-                                                     base::SteadyTime deadline) {
+                                                     Range range, const Reading& reading, base::SteadyTime deadline) {
   const uint64_t first = std::max(range.first, (top.version - 1) / kBlock * kBlock + 1);
   std::vector<uint64_t> sequences;
   CO_ASSIGN_OR_RETURN(const bool contiguous, co_await IsContiguous(ref, stream, top, first, deadline));

@@ -379,11 +379,8 @@ bool Loader::Continuable(const domain::StateRecord& snapshot, const Plan& plan) 
   return !plan.folds || (snapshot.schema_version == plan.rules.state_schema_version && IsJsonState(snapshot.payload));
 }
 
-base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSnapshot(domain::AggregateRef ref,
-                                                                                      const Head& head,
-                                                                                      uint64_t at_most,
-                                                                                      const Plan& plan,
-                                                                                      base::SteadyTime deadline) {
+base::Task<absl::StatusOr<std::optional<domain::StateRecord>>> Loader::NeededSnapshot(
+    domain::AggregateRef ref, const Head& head, uint64_t at_most, const Plan& plan, base::SteadyTime deadline) {
   std::optional<domain::StateRecord> none;
   if (options_.snapshots == nullptr) co_return none;
   while (at_most > 0) {

@@ -100,9 +100,8 @@ std::string UnpackUuid(absl::string_view bytes) {
 
 PackedHead::PackedHead(const Head& head)
     : stream_(head.stream),
-      labels_(head.labels == domain::AggregateLabels()
-                  ? nullptr
-                  : std::make_shared<const domain::AggregateLabels>(head.labels)),
+      labels_(head.labels == domain::AggregateLabels() ? nullptr
+                                                       : std::make_shared<const domain::AggregateLabels>(head.labels)),
       last_sequence_(head.last_sequence) {
   std::string uuid;
   const bool packed = PackUuid(head.commit_id, uuid);

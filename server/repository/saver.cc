@@ -533,8 +533,8 @@ base::Task<Saver::Settled> Saver::PublishUntilSettled(Attempt& attempt, const Pr
   absl::Status last_error;
   while (clock_->SteadyNow() < attempt.deadline && !storage_->writes().closed()) {
     attempt.sent = true;
-    const PublishOutcome outcome = co_await storage_->committer().Commit(attempt.stream, prepared.unit,
-                                                                         AttemptTime(backoff), attempt.deadline);
+    const PublishOutcome outcome =
+        co_await storage_->committer().Commit(attempt.stream, prepared.unit, AttemptTime(backoff), attempt.deadline);
     if (outcome.kind == PublishOutcome::Kind::kStored) {
       settled.kind = Settled::Kind::kStored;
       settled.last_sequence = outcome.last_sequence;

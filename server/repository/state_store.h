@@ -36,8 +36,7 @@ class StateStore {
   base::Task<absl::StatusOr<StateResult>> Write(domain::StateRecord state, bool fresh, base::SteadyTime deadline);
 
   // Brings the content of a state that Decode gave, where that is in blocks. CORRUPT_DATA when they do not hold it.
-  base::Task<absl::Status> Fill(domain::StateRecord& state, const jetstream::Stream& stream,
-                                base::SteadyTime deadline);
+  base::Task<absl::Status> Fill(domain::StateRecord& state, const jetstream::Stream& stream, base::SteadyTime deadline);
 
   // What an answer from the state stream holds, without content that is in blocks. A message that is not ours is no
   // state: it is counted, and the next state replaces it.

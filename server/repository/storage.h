@@ -85,8 +85,8 @@ class Storage {
   // Names the limit in an error that says that the stream of events is full.
   absl::Status WithLimit(const domain::AggregateRef& ref, absl::Status status) const;
 
-  // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before, but for
-  // what was added since `began`, which a list that began then may not have.
+  // Types that were created by a call, on any daemon, beside those of the options. Replaces what was set before, but
+  // for what was added since `began`, which a list that began then may not have.
   void SetCreated(std::map<TypeName, jetstream::StreamSettings> types, uint64_t began);
   // How often one was added.
   uint64_t created_count() const;

@@ -23,7 +23,7 @@ struct Truncation {
   uint64_t first_kept = 0;
   uint64_t first_sequence = 0;
   uint64_t removed_before = 1;  // Those before this version were removed earlier; 1: none.
-  base::WallTime marked;  // When this was announced. Decides nothing.
+  base::WallTime marked;        // When this was announced. Decides nothing.
 
   bool operator==(const Truncation&) const = default;
 };

@@ -272,8 +272,9 @@ base::Task<absl::Status> Truncator::RunOnce(domain::AggregateRef ref, size_t kee
   const bool durable = options_.fsync_always(stream->replicas);
   bool may_remove = remove && stream->purgeable && durable;
   if (remove && stream->purgeable && !durable && !said_not_durable_.exchange(true)) {
-    base::LogWarn("events are not truncated: it is not known that NATS calls fsync before it acknowledges",
-                  {{"stream", stream->name}, {"needed", "sync_interval: always, and nats.monitoring_url of all servers"}});
+    base::LogWarn(
+        "events are not truncated: it is not known that NATS calls fsync before it acknowledges",
+        {{"stream", stream->name}, {"needed", "sync_interval: always, and nats.monitoring_url of all servers"}});
   }
   if (may_remove) {
     CO_ASSIGN_OR_RETURN(may_remove, co_await store_->IsAsSafeAs(stream->replicas, deadline));

@@ -19,8 +19,8 @@ namespace {
 
 namespace pb = cim::persistence::v1;
 
-// The message travels twice, percent-encoded and inside the details, and clients take at most 8 KiB of trailers. What is
-// in the details grows by a third on its way.
+// The message travels twice, percent-encoded and inside the details, and clients take at most 8 KiB of trailers. What
+// is in the details grows by a third on its way.
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr size_t kMaxDetailBytes = 2560;
 constexpr size_t kMaxTextBytes = 512;  // Of the details.

@@ -1,7 +1,7 @@
 // Runs jq programs in worker processes (worker.h), a few at a time, bounded in time, memory and output. Thread-safe.
 //
-// One thread for each worker hands it requests and waits for its answers, so callers only await a future. What waits for
-// its turn is answered at its deadline, or up to time_limit later, when the next worker is free to look. A worker
+// One thread for each worker hands it requests and waits for its answers, so callers only await a future. What waits
+// for its turn is answered at its deadline, or up to time_limit later, when the next worker is free to look. A worker
 // whose program takes too long is killed, one that crashed is known to have; the next request starts another. README.md
 // says what a program may do.
 #pragma once

@@ -34,8 +34,8 @@ void AddChains(Registry& registry) {
     const std::string name = absl::StrCat("chains.", events);
     for (const bool chained : {false, true}) {
       registry.Add(Probe{.name = absl::StrCat(name, chained ? ".on" : ".off"),
-                         .what = absl::StrCat("SaveStream of new aggregates, ", events, " events each, window ", kWindow,
-                                              chained ? ", with CIDs" : ", without CIDs"),
+                         .what = absl::StrCat("SaveStream of new aggregates, ", events, " events each, window ",
+                                              kWindow, chained ? ", with CIDs" : ", without CIDs"),
                          .run = [chained, events](World& world, const RunOptions& run) {
                            return MeasureSaves(world, run, chained, events);
                          }});

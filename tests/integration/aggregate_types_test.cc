@@ -166,7 +166,8 @@ TEST_CASE("Replicas are raised when the daemon starts, and every save is still t
   const auto cluster = Must(NatsCluster::Start({}));
   Must(cluster->WaitForLeader().status());
   const std::string urls = absl::StrCat("nats.urls=[", cluster->url_list(), "]");
-  // A stream that was just made in a cluster may have no leader for a moment: then the save is repeated, as the API says.
+  // A stream that was just made in a cluster may have no leader for a moment: then the save is repeated, as the API
+  // says.
   const auto save = [](Api& api, uint64_t number) {
     pb::SaveRequest request = SaveOf(Order("1"));
     request.set_request_id(absl::StrCat("save-", number));

@@ -43,9 +43,8 @@ TEST_CASE("Every time survives its text", "[base]") {
 TEST_CASE("The quick way reads and writes what the library does", "[base]") {
   persistd::testing::CheckProperty([] {
     const WallTime time{std::chrono::nanoseconds(*rc::gen::arbitrary<int64_t>())};
-    const std::string theirs =
-        absl::FormatTime("%Y-%m-%d%ET%H:%M:%E*SZ", absl::FromUnixNanos(time.time_since_epoch().count()),
-                         absl::UTCTimeZone());
+    const std::string theirs = absl::FormatTime(
+        "%Y-%m-%d%ET%H:%M:%E*SZ", absl::FromUnixNanos(time.time_since_epoch().count()), absl::UTCTimeZone());
     RC_ASSERT(FormatRfc3339(time) == theirs);
     RC_ASSERT(ParseRfc3339(theirs) == time);
   });

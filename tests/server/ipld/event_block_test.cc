@@ -56,22 +56,34 @@ TEST_CASE("The block of an event is the one that its schema says", "[ipld]") {
   AddCids(event, {});
   CHECK(event.payload_cid == RawCid("{}").ToString());
   // By hand, key by key.
-  const std::string text =
-      std::string("\xAE") +                                                            // map of 14
-      "\x62id\x62" "e1" +                                                              //
-      "\x64" "data\xD8\x2A\x58\x25" + std::string(1, '\0') + RawCid("{}").ToBytes() +  // tag 42, 37 bytes
-      "\x64prev\xF6" +                                                                 // null
-      "\x64time\x74" "2026-11-22T10:00:00Z" +                                          //
-      "\x64type\x66placed" +                                                           //
-      "\x66" "commit\xA3\x62id\x62" "c1\x64part\x01\x65parts\x01" +                    //
-      "\x66" "entity\x64" "4711" +                                                     //
-      "\x67" "context\x65sales" +                                                      //
-      "\x67version\x01" +                                                              //
-      "\x68persistd\x01" +                                                             //
-      "\x68recorded\x77" "2026-11-22T10:00:00.25Z" +                                   //
-      "\x69" "aggregate\x65order" +                                                    //
-      "\x6B" "contentType\x70" "application/json" +                                    //
-      "\x6DschemaVersion\x01";
+  const std::string text = std::string("\xAE") +  // map of 14
+                           "\x62id\x62"
+                           "e1" +  //
+                           "\x64"
+                           "data\xD8\x2A\x58\x25" +
+                           std::string(1, '\0') + RawCid("{}").ToBytes() +  // tag 42, 37 bytes
+                           "\x64prev\xF6" +                                 // null
+                           "\x64time\x74"
+                           "2026-11-22T10:00:00Z" +  //
+                           "\x64type\x66placed" +    //
+                           "\x66"
+                           "commit\xA3\x62id\x62"
+                           "c1\x64part\x01\x65parts\x01" +  //
+                           "\x66"
+                           "entity\x64"
+                           "4711" +  //
+                           "\x67"
+                           "context\x65sales" +  //
+                           "\x67version\x01" +   //
+                           "\x68persistd\x01" +  //
+                           "\x68recorded\x77"
+                           "2026-11-22T10:00:00.25Z" +  //
+                           "\x69"
+                           "aggregate\x65order" +  //
+                           "\x6B"
+                           "contentType\x70"
+                           "application/json" +  //
+                           "\x6DschemaVersion\x01";
   const std::string block = EventBlock(event, {}).value();
   CHECK(absl::BytesToHexString(block) == absl::BytesToHexString(text));
   CHECK(event.cid == DagCborCid(text).ToString());
@@ -82,7 +94,8 @@ TEST_CASE("An event without payload has no link to one", "[ipld]") {
   event.payload = {};
   AddCids(event, {});
   CHECK(event.payload_cid.empty());
-  CHECK(EventBlock(event, {}).value().find(std::string("\x64" "data\xF6")) != std::string::npos);
+  CHECK(EventBlock(event, {}).value().find(std::string("\x64"
+                                                       "data\xF6")) != std::string::npos);
   // An empty one of some type is one.
   RecordedEvent empty = Placed();
   empty.payload = {.content_type = "text/plain", .data = ""};

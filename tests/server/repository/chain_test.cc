@@ -167,9 +167,9 @@ TEST_CASE("An event that does not match its CID is DATA_LOSS with its place, and
   };
   PublishRaw(repository, Second(repository, ref, alter));
   TestRepository fresh(Nats().url());
-  const std::vector<absl::Status> answers = {
-      fresh.Load(ref).status(), fresh.History(HistoryOf(ref)).status(), fresh.Info(ref).status(),
-      fresh.LoadVersion(ref, 2).status(), fresh.Save(Command(ref, 2)).status()};
+  const std::vector<absl::Status> answers = {fresh.Load(ref).status(), fresh.History(HistoryOf(ref)).status(),
+                                             fresh.Info(ref).status(), fresh.LoadVersion(ref, 2).status(),
+                                             fresh.Save(Command(ref, 2)).status()};
   for (const absl::Status& answer : answers) {
     INFO(answer.ToString());
     REQUIRE(domain::HasReason(answer, pb::ERROR_REASON_CORRUPT_DATA));

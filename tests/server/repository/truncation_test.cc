@@ -708,7 +708,8 @@ TEST_CASE("Two snapshots of one version at once leave one that can be read", "[t
     const domain::AggregateRef ref = Order(absl::StrCat("raced ", round));
     Must(one.daemon.Save(Command(ref, 0)));
     auto first = std::async(std::launch::async, [&] { return one.Snapshot(ref, 0, StateOf(R"({"by":"one"})")); });
-    auto second = std::async(std::launch::async, [&] { return other.Snapshot(ref, 0, StateOf(R"({"by":"another"})")); });
+    auto second =
+        std::async(std::launch::async, [&] { return other.Snapshot(ref, 0, StateOf(R"({"by":"another"})")); });
     Must(first.get());
     Must(second.get());
     const SnapshotManifest manifest = one.Manifest(ref);
