@@ -13,7 +13,6 @@
 #include "server/domain/subject.h"
 #include "server/jetstream/event_codec.h"
 #include "server/jetstream/pointers.h"
-#include "server/repository/loader.h"
 
 namespace persistd::repository {
 namespace {

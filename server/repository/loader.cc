@@ -103,10 +103,6 @@ bool Continues(const Head& head, uint64_t version, uint64_t sequence) {
 
 }  // namespace
 
-domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) {
-  return domain::Position({.stream = stream.name, .incarnation = stream.incarnation, .sequence = sequence});
-}
-
 AggregateInfo InfoOf(const domain::AggregateRef& ref, const Head& head) {
   AggregateInfo info;
   info.ref = ref;

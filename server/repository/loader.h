@@ -27,7 +27,6 @@
 
 namespace persistd::repository {
 
-domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence);
 // What a head tells of its aggregate.
 AggregateInfo InfoOf(const domain::AggregateRef& ref, const Head& head);
 

@@ -29,6 +29,10 @@ Storage::Storage(StorageOptions options, Connections connections, base::Executor
                 .aggregate_stream_name = options_.aggregate_stream_name},
                connections.writes) {}
 
+domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence) {
+  return domain::Position({.stream = stream.name, .incarnation = stream.incarnation, .sequence = sequence});
+}
+
 jetstream::StreamSettings WithDefaults(jetstream::StreamSettings type, const jetstream::StreamSettings& defaults) {
   if (!type.replicas) type.replicas = defaults.replicas;
   if (!type.storage) type.storage = defaults.storage;

@@ -14,6 +14,7 @@
 #include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/domain/aggregate_ref.h"
+#include "server/domain/position.h"
 #include "server/jetstream/connection.h"
 #include "server/jetstream/publisher.h"
 #include "server/jetstream/reader.h"
@@ -46,6 +47,9 @@ struct Connections {
   jetstream::Connection* writes = nullptr;
   jetstream::Connection* reads = nullptr;
 };
+
+// Of a message.
+domain::Position PositionOf(const jetstream::Stream& stream, uint64_t sequence);
 
 // What `type` says, and what `defaults` say of the rest.
 jetstream::StreamSettings WithDefaults(jetstream::StreamSettings type, const jetstream::StreamSettings& defaults);
