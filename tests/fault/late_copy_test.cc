@@ -9,7 +9,6 @@
 #include "server/domain/errors.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/testing/catch.h"
-#include "tests/testing/nats_server.h"
 #include "tests/testing/poll.h"
 #include "tests/testing/tcp_proxy.h"
 
@@ -22,22 +21,17 @@ using domain::HasReason;
 using repository::Command;
 using repository::Event;
 using repository::FreshId;
+using repository::Nats;
 using repository::SaveCommand;
 using repository::SaveResult;
 using repository::TestRepository;
 using repository::WithId;
 using testing::Must;
-using testing::NatsServer;
 using testing::TcpProxy;
 using Strike = TcpProxy::Strike;
 
 // How a publish of events looks on the wire.
 constexpr const char* kPublish = "HPUB cim.events.";
-
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
 
 struct Setup {
   std::unique_ptr<TcpProxy> proxy = Must(TcpProxy::Start(Nats().port()));

@@ -40,17 +40,6 @@ std::optional<DecodedEvent> LastComplete(TestRepository& repository, const domai
   return std::nullopt;
 }
 
-uint64_t PublishRaw(TestRepository& repository, const jetstream::OutgoingMessage& message) {
-  auto request = [&]() -> base::Task<absl::StatusOr<Message>> {
-    base::Future<absl::StatusOr<Message>> answer = repository.writes().Request(message, TestRepository::In(20s));
-    co_return co_await answer;
-  };
-  const Message answer = Must(base::BlockOn(request()));
-  const jetstream::ApiAnswer parsed = Must(jetstream::ParseApiAnswer(answer.data));
-  if (parsed.error.has_value()) Must(absl::InternalError(parsed.error->ToString()));
-  return jetstream::UnsignedField(parsed.body, "seq");
-}
-
 void PublishTorn(TestRepository& repository, const repository::SaveCommand& command, size_t stored) {
   const std::optional<DecodedEvent> head = LastComplete(repository, command.ref);
   const uint64_t version = head.has_value() ? head->event.version : 0;
@@ -75,7 +64,7 @@ void PublishTorn(TestRepository& repository, const repository::SaveCommand& comm
     event.commit_index = static_cast<uint32_t>(i);
     event.commit_size = static_cast<uint32_t>(command.events.size());
     if (i > 0) pointers = jetstream::NextPointers(event.version - 1, {.in_batch = true, .number = i - 1}, pointers);
-    PublishRaw(repository, jetstream::EncodeEvent(event, pointers, i, nullptr));
+    repository::PublishRaw(repository.writes(), jetstream::EncodeEvent(event, pointers, i, nullptr));
   }
 }
 

@@ -17,7 +17,4 @@ void PublishTorn(repository::TestRepository& repository, const repository::SaveC
 std::optional<jetstream::DecodedEvent> LastComplete(repository::TestRepository& repository,
                                                     const domain::AggregateRef& ref);
 
-// Publishes one message and returns its sequence.
-uint64_t PublishRaw(repository::TestRepository& repository, const jetstream::OutgoingMessage& message);
-
 }  // namespace persistd::fault

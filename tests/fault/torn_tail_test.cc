@@ -9,7 +9,6 @@
 #include "server/domain/errors.h"
 #include "tests/fault/torn.h"
 #include "tests/testing/catch.h"
-#include "tests/testing/nats_server.h"
 
 namespace persistd::fault {
 namespace {
@@ -22,17 +21,12 @@ using repository::Event;
 using repository::FreshId;
 using repository::HistoryQuery;
 using repository::LoadResult;
+using repository::Nats;
 using repository::SaveCommand;
 using repository::SaveResult;
 using repository::TestRepository;
 using repository::WithId;
 using testing::Must;
-using testing::NatsServer;
-
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
 
 // Alone in a stream of its own.
 domain::AggregateRef Fresh() {

@@ -9,10 +9,9 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
-from daemon import Daemon
+from daemon import DaemonTest
 
 import persistd  # The generated messages, to read error details.
 
@@ -41,22 +40,13 @@ class Failure(Exception):
         self.detail = persistd.errors_pb2.ErrorDetail.FromString(base64.b64decode(value))
 
 
-class BufCurlTest(unittest.TestCase):
-    persistd_binary = None
-    nats_server = None
+class BufCurlTest(DaemonTest):
     buf = None
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
-        cls.daemon = Daemon(cls.persistd_binary, cls.nats_server, pathlib.Path(cls.folder.name))
-        cls.daemon.start()
+        super().setUpClass()
         cls.called = {_REFLECTION}
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.daemon.stop()
-        cls.folder.cleanup()
 
     @classmethod
     def command(cls, *arguments):

@@ -8,29 +8,15 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
-from daemon import Daemon
+from daemon import DaemonTest
 
 _TIMEOUT = 60
 
 
-class PersistctlTest(unittest.TestCase):
-    persistd_binary = None
-    nats_server = None
+class PersistctlTest(DaemonTest):
     persistctl = None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
-        cls.daemon = Daemon(cls.persistd_binary, cls.nats_server, pathlib.Path(cls.folder.name))
-        cls.daemon.start()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.daemon.stop()
-        cls.folder.cleanup()
 
     def run_it(self, *arguments, stdin=None, address=None):
         environment = {**os.environ, "PERSISTCTL_ADDRESS": address or self.daemon.address}

@@ -8,30 +8,16 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
-from daemon import Daemon
+from daemon import DaemonTest
 
 _TIMEOUT = 60
 
 
-class ExportTest(unittest.TestCase):
-    persistd_binary = None
-    nats_server = None
+class ExportTest(DaemonTest):
     persistctl = None
     node = None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
-        cls.daemon = Daemon(cls.persistd_binary, cls.nats_server, pathlib.Path(cls.folder.name))
-        cls.daemon.start()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.daemon.stop()
-        cls.folder.cleanup()
 
     def run_it(self, program, *arguments):
         environment = {**os.environ, "PERSISTCTL_ADDRESS": self.daemon.address}

@@ -1,8 +1,11 @@
 """Runs the real daemon, with its embedded nats-server, for a test."""
 
+import os
 import pathlib
 import subprocess
+import tempfile
 import time
+import unittest
 from typing import List, Optional
 
 _START_SECONDS = 60
@@ -74,3 +77,21 @@ class Daemon:
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
         return command
+
+
+class DaemonTest(unittest.TestCase):
+    """Test cases over one daemon, in a folder that goes with them. The main() of the test sets both programs."""
+
+    persistd_binary = None
+    nats_server = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
+        cls.daemon = Daemon(cls.persistd_binary, cls.nats_server, pathlib.Path(cls.folder.name))
+        cls.daemon.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+        cls.folder.cleanup()

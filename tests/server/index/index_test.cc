@@ -310,7 +310,7 @@ TEST_CASE("An index holds no torn save and no foreign message, and goes on behin
   jetstream::OutgoingMessage foreign;
   foreign.subject = "cim.events.sales.order.x.placed.v1";
   foreign.data = "not ours";
-  fault::PublishRaw(repository, foreign);
+  repository::PublishRaw(repository.writes(), foreign);
   ListPage page = Must(daemon.List(AtLeast(Save(repository, Command(Order("b"), 0)))));
   REQUIRE(page.aggregates.size() == 2);
   CHECK(page.aggregates[0].version == 2);

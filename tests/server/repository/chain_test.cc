@@ -9,25 +9,17 @@
 #include "server/domain/subject.h"
 #include "server/ipld/cid.h"
 #include "server/ipld/event_block.h"
-#include "server/jetstream/api.h"
 #include "server/jetstream/event_codec.h"
 #include "server/jetstream/pointers.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
-#include "tests/testing/nats_server.h"
 
 namespace persistd::repository {
 namespace {
 
 namespace pb = cim::persistence::v1;
 using testing::Must;
-using testing::NatsServer;
-
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
 
 HistoryQuery HistoryOf(const domain::AggregateRef& ref) {
   HistoryQuery query;
@@ -39,16 +31,6 @@ RepositoryOptions WithoutIpld() {
   RepositoryOptions options;
   options.enable_ipld = false;
   return options;
-}
-
-void PublishRaw(TestRepository& repository, const jetstream::OutgoingMessage& message) {
-  const auto request = [&]() -> base::Task<absl::StatusOr<jetstream::Message>> {
-    base::Future<absl::StatusOr<jetstream::Message>> answer =
-        repository.writes().Request(message, TestRepository::In(20s));
-    co_return co_await answer;
-  };
-  const jetstream::Message answer = Must(base::BlockOn(request()));
-  REQUIRE_FALSE(Must(jetstream::ParseApiAnswer(answer.data)).error.has_value());
 }
 
 TEST_CASE("Each event names the one before it, across saves, daemons and kinds of saves", "[chain]") {
@@ -165,7 +147,7 @@ TEST_CASE("An event that does not match its CID is DATA_LOSS with its place, and
       event.metadata.actor = "somebody else";
     }
   };
-  PublishRaw(repository, Second(repository, ref, alter));
+  PublishRaw(repository.writes(), Second(repository, ref, alter));
   TestRepository fresh(Nats().url());
   const std::vector<absl::Status> answers = {fresh.Load(ref).status(), fresh.History(HistoryOf(ref)).status(),
                                              fresh.Info(ref).status(), fresh.LoadVersion(ref, 2).status(),
@@ -196,7 +178,7 @@ TEST_CASE("A state that does not match its CID is DATA_LOSS", "[chain]") {
   SaveCommand other = Command(Order("makes the stream of states"), 0);
   other.state = NewState{.schema_version = 1, .payload = {.content_type = "text/plain", .data = "x"}};
   Must(repository.Save(std::move(other)));
-  PublishRaw(repository, jetstream::EncodeState(state));
+  PublishRaw(repository.writes(), jetstream::EncodeState(state));
   const absl::Status status = TestRepository(Nats().url()).Load(ref).status();
   INFO(status.ToString());
   REQUIRE(domain::HasReason(status, pb::ERROR_REASON_CORRUPT_DATA));

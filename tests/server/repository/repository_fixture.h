@@ -12,9 +12,11 @@
 #include "server/base/executor.h"
 #include "server/base/future.h"
 #include "server/base/uuid.h"
+#include "server/jetstream/api.h"
 #include "server/jetstream/connection.h"
 #include "server/repository/repository.h"
 #include "tests/testing/must.h"
+#include "tests/testing/nats_server.h"
 
 namespace persistd::repository {
 
@@ -22,6 +24,12 @@ using std::chrono_literals::operator""h;
 using std::chrono_literals::operator""min;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
+
+// One for all test cases of a program, which use aggregates of their own.
+inline testing::NatsServer& Nats() {
+  static const std::unique_ptr<testing::NatsServer> nats = testing::Must(testing::NatsServer::Start({}));
+  return *nats;
+}
 
 inline domain::AggregateRef Order(std::string id) {
   return {.context = "sales", .aggregate = "order", .entity_id = std::move(id)};
@@ -131,5 +139,17 @@ class TestRepository {
   jetstream::Connection reads_;
   std::unique_ptr<Repository> repository_;
 };
+
+// Publishes a message as it is, and answers with its sequence.
+inline uint64_t PublishRaw(jetstream::Connection& connection, const jetstream::OutgoingMessage& message) {
+  const auto request = [&]() -> base::Task<absl::StatusOr<jetstream::Message>> {
+    base::Future<absl::StatusOr<jetstream::Message>> answer = connection.Request(message, TestRepository::In(20s));
+    co_return co_await answer;
+  };
+  const jetstream::Message answer = testing::Must(base::BlockOn(request()));
+  const jetstream::ApiAnswer parsed = testing::Must(jetstream::ParseApiAnswer(answer.data));
+  if (parsed.error.has_value()) testing::Must(absl::InternalError(parsed.error->ToString()));
+  return jetstream::UnsignedField(parsed.body, "seq");
+}
 
 }  // namespace persistd::repository

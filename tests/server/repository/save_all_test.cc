@@ -21,11 +21,6 @@ namespace pb = cim::persistence::v1;
 using testing::Must;
 using testing::NatsServer;
 
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
-
 Check Expect(const std::string& id, uint64_t version) {
   return {.ref = Order(id), .expectation = {.kind = Expectation::Kind::kExact, .version = version}};
 }

@@ -6,19 +6,12 @@
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
-#include "tests/testing/nats_server.h"
 
 namespace persistd::repository {
 namespace {
 
 namespace pb = cim::persistence::v1;
 using testing::Must;
-using testing::NatsServer;
-
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
 
 pb::ErrorDetail::VersionConflict ConflictOf(const absl::Status& status) {
   REQUIRE(domain::HasReason(status, pb::ERROR_REASON_VERSION_CONFLICT));

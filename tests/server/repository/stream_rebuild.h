@@ -51,10 +51,10 @@ class StreamRebuild {
     uint64_t next = 1;
     for (const jetstream::Message& message : messages) {
       for (; next < message.sequence; ++next) {
-        Publish({.subject = message.subject, .headers = {}, .data = "in between"});
+        PublishRaw(connection_, {.subject = message.subject, .headers = {}, .data = "in between"});
         Call("STREAM.MSG.DELETE." + stream_, nlohmann::json{{"seq", next}, {"no_erase", true}}.dump());
       }
-      Publish({.subject = message.subject, .headers = message.headers, .data = message.data});
+      PublishRaw(connection_, {.subject = message.subject, .headers = message.headers, .data = message.data});
       ++next;
     }
     Call("STREAM.UPDATE." + stream_, config.dump());
@@ -66,15 +66,6 @@ class StreamRebuild {
         testing::Must(base::BlockOn(jetstream::CallApi(connection_, "$JS.API." + what, body, TestRepository::In(20s))));
     if (answer.error.has_value()) FAIL(what << ": " << answer.error->ToString());
     return answer.body;
-  }
-
-  void Publish(const jetstream::OutgoingMessage& message) {
-    const auto request = [&]() -> base::Task<absl::StatusOr<jetstream::Message>> {
-      base::Future<absl::StatusOr<jetstream::Message>> answer = connection_.Request(message, TestRepository::In(20s));
-      co_return co_await answer;
-    };
-    const jetstream::Message answer = testing::Must(base::BlockOn(request()));
-    REQUIRE_FALSE(testing::Must(jetstream::ParseApiAnswer(answer.data)).error.has_value());
   }
 
   jetstream::Connection& connection_;

@@ -18,11 +18,6 @@ using ::persistd::testing::Must;
 using ::persistd::testing::NatsServer;
 using ::persistd::testing::PollUntil;
 
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
-
 uint64_t FirstKept(const absl::Status& status) {
   REQUIRE(IsRemovedError(status));
   return domain::GetErrorDetail(status)->history_removed().first_version();

@@ -37,11 +37,6 @@ using jetstream::Message;
 using testing::Must;
 using testing::NatsServer;
 
-NatsServer& Nats() {
-  static const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({}));
-  return *nats;
-}
-
 absl::StatusOr<Verification> TryVerify(TestRepository& repository, VerifyCommand command,
                                        std::vector<VerifyProgress>* told = nullptr) {
   const VerifyProgressSink sink = [told](VerifyProgress progress) -> base::Task<bool> {
