@@ -156,9 +156,9 @@ class Scan {
     if (visited_ == before_.messages) return absl::OkStatus();
     const bool complete = visited_ + published >= after.messages;
     if (complete && before_.replicas > 1) {
-      return absl::AbortedError(absl::StrCat(before_.messages - visited_,
-                                             " messages were removed before they were read, or ",
-                                             "a replica does not have them: which of the two cannot be told"));
+      return absl::AbortedError(absl::StrCat("of ", before_.messages, " messages ", visited_, " were read: whether the ",
+                                             "stream has changed meanwhile, or a replica is behind or has lost some, ",
+                                             "cannot be told"));
     }
     if (complete) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat("only ", visited_, " messages were read of ", after.messages,
@@ -175,12 +175,19 @@ class Scan {
   bool stopped_ = false;
 };
 
+// Of a read it does not matter whether NATS got it.
+absl::Status Unanswered(const absl::Status& status) {
+  return absl::IsUnknown(status) ? absl::UnavailableError(status.message()) : status;
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<StreamState>> LookAtStream(const std::string& stream, Connection* connection,
                                                         base::SteadyTime deadline) {
-  ASSIGN_OR_RETURN(const ApiAnswer info,
-                   base::BlockOn(CallApi(*connection, absl::StrCat("$JS.API.STREAM.INFO.", stream), "", deadline)));
+  const absl::StatusOr<ApiAnswer> asked =
+      base::BlockOn(CallApi(*connection, absl::StrCat("$JS.API.STREAM.INFO.", stream), "", deadline));
+  if (!asked.ok()) return Unanswered(asked.status());
+  const ApiAnswer& info = *asked;
   if (info.error.has_value()) {
     if (info.error->err_code == kErrStreamNotFound) return std::optional<StreamState>();
     return absl::UnavailableError(info.error->ToString());
@@ -202,7 +209,8 @@ absl::Status ScanStream(const ScanOptions& options, Connection* connection, base
                         const ScanVisitor& visit) {
   const absl::Status status = Scan(options, connection, executor, visit).Run();
   if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat("reading stream ", options.stream, ": ", status.message()));
+  return Unanswered(
+      absl::Status(status.code(), absl::StrCat("reading stream ", options.stream, ": ", status.message())));
 }
 
 }  // namespace persistd::jetstream

@@ -48,7 +48,8 @@ enum class ScanStep { kNext, kStop };
 using ScanVisitor = std::function<absl::StatusOr<ScanStep>(Message message)>;
 
 // Visits at least what was there when it was called and still is when it ends, on this thread. NotFound: there is no
-// such stream. The connection and the executor must run.
+// such stream. Aborted: whether it is complete cannot be told, another scan may. The connection and the executor must
+// run.
 absl::Status ScanStream(const ScanOptions& options, Connection* connection, base::Executor* executor,
                         const ScanVisitor& visit);
 

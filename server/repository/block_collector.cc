@@ -24,6 +24,9 @@ using jetstream::ReadFrom;
 using jetstream::ScanStep;
 
 constexpr std::chrono::seconds kPatience{10};  // For one answer.
+// How often a stream is read before it is given up that changes meanwhile, or whose replicas are not level.
+constexpr int kMostScans = 5;
+constexpr std::chrono::seconds kBetweenScans{1};
 constexpr absl::string_view kBodySize = "Nats-Msg-Size";
 constexpr absl::string_view kListingStreamsKey = "blocks.listing_streams";
 
@@ -58,7 +61,7 @@ absl::StatusOr<Collection> BlockCollector::Run() {
     RETURN_IF_ERROR(Mark(round, collection));
     if (options_.on_marked) options_.on_marked();
     if (round.candidates.empty()) continue;
-    RETURN_IF_ERROR(WaitGrace());
+    RETURN_IF_ERROR(Wait(options_.grace));
     RETURN_IF_ERROR(Sweep(round, collection));
   } while (round.more);
   return collection;
@@ -75,11 +78,15 @@ bool BlockCollector::cancelled() const {
   return cancelled_;
 }
 
-jetstream::ScanOptions BlockCollector::ScanOf(const std::string& stream) const {
+absl::Status BlockCollector::Scan(const std::string& stream, const jetstream::ScanVisitor& visit) {
   jetstream::ScanOptions options;
   options.stream = stream;
   options.cancelled = [this] { return cancelled(); };
-  return options;
+  for (int scan = 1;; ++scan) {
+    const absl::Status status = jetstream::ScanStream(options, scans_, executor_, visit);
+    if (!absl::IsAborted(status) || scan == kMostScans) return status;
+    RETURN_IF_ERROR(Wait(kBetweenScans));
+  }
 }
 
 absl::StatusOr<BlockCollector::Round> BlockCollector::FindCandidates(uint64_t after) {
@@ -102,8 +109,7 @@ absl::StatusOr<BlockCollector::Round> BlockCollector::FindCandidates(uint64_t af
     Consider(std::move(message), round);
     return ScanStep::kNext;
   };
-  const absl::Status scanned = jetstream::ScanStream(ScanOf(blocks_.stream()), scans_, executor_, visit);
-  if (!scanned.ok()) return scanned;
+  RETURN_IF_ERROR(Scan(blocks_.stream(), visit));
   return round;
 }
 
@@ -201,36 +207,39 @@ absl::Status BlockCollector::CheckNoneMissing(const std::set<std::string>& strea
 }
 
 absl::Status BlockCollector::MarkStream(const std::string& stream, Round& round, Collection& collection) {
+  uint64_t counted = 0;  // Lists up to here, in an earlier scan perhaps.
   const auto visit = [&](Message message) -> absl::StatusOr<ScanStep> {
     if (!jetstream::MayList(message)) return ScanStep::kNext;
-    RETURN_IF_ERROR(MarkList(stream, message.sequence, round, collection));
+    ASSIGN_OR_RETURN(const bool lists, MarkList(stream, message.sequence, round));
+    if (lists && message.sequence > counted) {
+      counted = message.sequence;
+      ++collection.lists;
+    }
     return round.candidates.empty() ? ScanStep::kStop : ScanStep::kNext;
   };
-  return jetstream::ScanStream(ScanOf(stream), scans_, executor_, visit);
+  return Scan(stream, visit);
 }
 
-absl::Status BlockCollector::MarkList(const std::string& stream, uint64_t sequence, Round& round,
-                                      Collection& collection) {
+absl::StatusOr<bool> BlockCollector::MarkList(const std::string& stream, uint64_t sequence, Round& round) {
   ASSIGN_OR_RETURN(std::optional<Message> message,
                    base::BlockOn(reader_.Get(stream, sequence, ReadFrom::kAnyReplica, Soon())));
   if (!message.has_value() || jetstream::IsFromMirror(*message, stream)) {
     ASSIGN_OR_RETURN(message, base::BlockOn(reader_.Get(stream, sequence, ReadFrom::kLeader, Soon())));
   }
-  if (!message.has_value()) return absl::OkStatus();  // Replaced since.
+  if (!message.has_value()) return false;  // Replaced since.
   const absl::StatusOr<std::optional<domain::ChunkList>> list = jetstream::ListedBlocks(*message);
   if (!list.ok()) {
     return absl::DataLossError(absl::StrCat("message ", sequence, " cannot be read: ", list.status().message()));
   }
-  if (!list->has_value()) return absl::OkStatus();
-  ++collection.lists;
+  if (!list->has_value()) return false;
   for (const std::string& key : (*list)->cids) {
     if (const std::optional<ipld::Cid> cid = ipld::Cid::Parse(key)) round.candidates.erase(cid->digest);
   }
-  return absl::OkStatus();
+  return true;
 }
 
-absl::Status BlockCollector::WaitGrace() {
-  const base::SteadyTime until = base::Clock::System().SteadyNow() + options_.grace;
+absl::Status BlockCollector::Wait(std::chrono::milliseconds time) {
+  const base::SteadyTime until = base::Clock::System().SteadyNow() + time;
   base::MutexLock lock(mutex_);
   while (!cancelled_ && base::Clock::System().SteadyNow() < until) cancelled_changed_.WaitUntil(mutex_, until);
   return cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus();

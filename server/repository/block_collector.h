@@ -94,16 +94,18 @@ class BlockCollector {
   // Takes what is listed out of the round.
   absl::Status Mark(Round& round, Collection& collection);
   absl::Status MarkStream(const std::string& stream, Round& round, Collection& collection);
-  absl::Status MarkList(const std::string& stream, uint64_t sequence, Round& round, Collection& collection);
+  // Whether the message lists blocks.
+  absl::StatusOr<bool> MarkList(const std::string& stream, uint64_t sequence, Round& round);
   // Those of states, whatever daemons call them.
   absl::StatusOr<std::set<std::string>> StateStreams();
   // FAILED_PRECONDITION when one is missing that was there in an earlier run; otherwise remembers those that are new.
   absl::Status CheckNoneMissing(const std::set<std::string>& streams);
   absl::Status Sweep(const Round& round, Collection& collection);
 
-  absl::Status WaitGrace();
+  absl::Status Wait(std::chrono::milliseconds time);
   bool cancelled() const;
-  jetstream::ScanOptions ScanOf(const std::string& stream) const;
+  // Visits the whole stream, some of it perhaps more than once.
+  absl::Status Scan(const std::string& stream, const jetstream::ScanVisitor& visit);
 
   const BlockCollectorOptions options_;
   jetstream::Connection* const scans_;
