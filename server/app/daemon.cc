@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/app/index_info.h"
 #include "server/app/options.h"
+#include "server/app/part_info.h"
 #include "server/app/type_rules.h"
 #include "server/app/version.h"
 #include "server/app/warnings.h"
@@ -31,7 +31,7 @@ constexpr std::chrono::seconds kLockPatience{2};
 constexpr const char* kFeatures[] = {
     "save",      "load",         "history",    "get_at_version", "get_metadata",    "idempotent_save",
     "save_all",  "save_stream",  "batch_load", "delete",         "aggregate_types", "list_aggregates",
-    "snapshots", "large_states", "chains",     "blocks"};
+    "snapshots", "large_states", "chains",     "blocks",         "scrubber"};
 
 }  // namespace
 
@@ -83,6 +83,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                                          .on_looked = [self] { self->UpdateHealth(/*look=*/false); }},
                                     self->repository_->types());
   daemon->MakeCollector();
+  daemon->scrubber_ = std::make_unique<Scrubber>(
+      Scrubber::Options{.rate = self->config_.scrubber.rate,
+                        .path = (std::filesystem::path(self->config_.data_dir) / "scrubber.json").string()},
+      &self->follower_->index(), self->repository_.get(), &self->executor_, clock);
   daemon->admin_ =
       std::make_unique<rpc::AdminService>([self] { return self->ServerInfo(); }, self->repository_->types());
   return daemon;
@@ -149,6 +153,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   collection_->Start();
   for (jetstream::Connection* connection : connections()) connection->Start();
   follower_->Start();
+  scrubber_->Start();
   return absl::OkStatus();
 }
 
@@ -249,6 +254,9 @@ void Daemon::Stop() {
     });
   }
   for (jetstream::Connection* connection : connections()) connection->Close();
+  // Before the index ends, which it reads.
+  follower_->CancelReads();
+  if (scrubber_ != nullptr) scrubber_->Stop();
   follower_->Stop();
   if (collection_ != nullptr) collection_->Stop();
   for (jetstream::Connection* connection : connections()) connection->Stop();
@@ -347,6 +355,7 @@ pb::GetServerInfoResponse Daemon::ServerInfo() const {
   if (const std::string problem = collection_->problem(); !problem.empty()) {
     info.add_warnings(absl::StrCat("blocks that nothing lists any more are not removed: ", problem));
   }
+  AddScrubber(*scrubber_, info);
   for (std::string& warning : StreamWarnings(repository_->types()->report(), config_.limits.max_subjects_warning)) {
     info.add_warnings(std::move(warning));
   }

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "server/app/block_collection.h"
+#include "server/app/scrubber.h"
 #include "server/app/stream_watch.h"
 #include "server/base/clock.h"
 #include "server/base/executor.h"
@@ -90,6 +91,7 @@ class Daemon {
   std::unique_ptr<StreamWatch> watch_;
   std::unique_ptr<repository::BlockCollector> collector_;
   std::unique_ptr<BlockCollection> collection_;
+  std::unique_ptr<Scrubber> scrubber_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
   std::unique_ptr<rpc::ChainService> chains_;
   std::unique_ptr<rpc::AdminService> admin_;

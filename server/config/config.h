@@ -204,6 +204,13 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
+// How stored histories are verified in the background.
+struct Scrubber {
+  std::uint64_t rate = 0;  // events a second; 0: never
+
+  bool operator==(const Scrubber&) const = default;
+};
+
 // The processes that run jq programs.
 struct Transform {
   int workers = 2;
@@ -220,6 +227,7 @@ struct Config {
   Nats nats;
   Repository repository;
   Commit commit;
+  Scrubber scrubber;
   Transform transform;
   Limits limits;
 

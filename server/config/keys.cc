@@ -298,6 +298,11 @@ std::vector<Key> RepositoryKeys() {
   };
 }
 
+std::vector<Key> ScrubberKeys() {
+  const auto scrubber = [](auto member) { return At(&Config::scrubber, member); };
+  return {Number("scrubber.rate", scrubber(&Scrubber::rate), 0, 10'000'000)};
+}
+
 std::vector<Key> TransformKeys() {
   const auto transform = [](auto member) { return At(&Config::transform, member); };
   return {
@@ -361,8 +366,9 @@ std::vector<Key> CommitKeys() {
 
 std::vector<Key> AllKeys() {
   std::vector<Key> all;
-  for (std::vector<Key>& group : std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), KvKeys(),
-                                                               CommitKeys(), TransformKeys(), LimitKeys()}) {
+  for (std::vector<Key>& group :
+       std::vector<std::vector<Key>>{ServerKeys(), NatsKeys(), RepositoryKeys(), KvKeys(), CommitKeys(), ScrubberKeys(),
+                                     TransformKeys(), LimitKeys()}) {
     std::move(group.begin(), group.end(), std::back_inserter(all));
   }
   return all;

@@ -26,6 +26,7 @@ struct ListQuery {
   int page_size = 0;         // 0: 100; more than 1000 means 1000.
   std::string page_token{};  // From the page before; empty: the first one.
   bool show_deleted = false;
+  bool with_chains = false;                    // Named chains as well, as the aggregates that they are inside.
   std::optional<domain::Position> at_least{};  // Wait until the index has read it.
 };
 

@@ -284,7 +284,6 @@ absl::Status Indexer::ApplyEntry(const std::string& name, Stream& stream, Entry 
     }
     if (event.part != event.parts) continue;
     if (!base::UuidV7Time(event.commit_id).has_value()) RETURN_IF_ERROR(store_->PutCommit(event));
-    if (domain::IsChain(event.ref)) continue;  // Lists are of aggregates.
     AggregateKey key(type, event.ref.entity_id);
     latest_.insert_or_assign(std::move(key), std::move(event));
   }

@@ -134,9 +134,10 @@ absl::StatusOr<std::vector<AggregateType>> ReadTypes(Database& database, const L
   ASSIGN_OR_RETURN(Statement statement,
                    database.Prepare("SELECT t.id, t.context, t.aggregate, s.name, s.incarnation FROM types AS t JOIN "
                                     "streams AS s ON s.id = t.stream WHERE (?1 = '' OR t.context = ?1) AND (?2 = '' OR "
-                                    "t.aggregate = ?2)"));
+                                    "t.aggregate = ?2) AND t.context <> ?3"));
   statement.Bind(1, query.context);
   statement.Bind(2, query.aggregate);
+  statement.Bind(3, std::string(query.with_chains ? "" : domain::kChainContext));
   while (true) {
     ASSIGN_OR_RETURN(const bool row, statement.Step());
     if (!row) return types;

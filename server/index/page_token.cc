@@ -13,7 +13,8 @@ constexpr size_t kMaxTokenBytes = 2048;
 
 // What a token is bound to. Page size, and what to wait for, may change from page to page.
 std::string QueryText(const ListQuery& query) {
-  return json({query.context, query.aggregate, query.tags, query.filter, query.order_by, query.show_deleted})
+  return json({query.context, query.aggregate, query.tags, query.filter, query.order_by, query.show_deleted,
+               query.with_chains})
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -15,7 +15,7 @@ namespace persistd::index {
 namespace {
 
 // A file of another version is made anew.
-constexpr int64_t kSchemaVersion = 2;
+constexpr int64_t kSchemaVersion = 3;
 
 // A larger file is not read as a whole at the start; damage in it is met when it is used, and it is built anew then.
 constexpr int64_t kMaxCheckedBytes = 64 << 20;

@@ -12,18 +12,6 @@ namespace {
 
 namespace pb = cim::persistence::v1;
 
-void Fill(const domain::AggregateRef& ref, pb::AggregateRef& message) {
-  message.set_context(ref.context);
-  message.set_aggregate(ref.aggregate);
-  message.set_entity_id(ref.entity_id);
-}
-
-void Fill(base::WallTime time, google::protobuf::Timestamp& message) {
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  message.set_seconds(seconds.time_since_epoch().count());
-  message.set_nanos(static_cast<int32_t>((time - seconds).count()));
-}
-
 void Fill(const domain::Position& position, pb::Position& message) { message.set_token(position.ToToken()); }
 
 void Fill(const repository::SavedEvent& event, pb::SavedEvent& message) {
@@ -64,6 +52,18 @@ void Fill(domain::StateRecord state, pb::PayloadView view, pb::AggregateState& m
 
 }  // namespace
 
+void ToProto(const domain::AggregateRef& ref, pb::AggregateRef& message) {
+  message.set_context(ref.context);
+  message.set_aggregate(ref.aggregate);
+  message.set_entity_id(ref.entity_id);
+}
+
+void ToProto(base::WallTime time, google::protobuf::Timestamp& message) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  message.set_seconds(seconds.time_since_epoch().count());
+  message.set_nanos(static_cast<int32_t>((time - seconds).count()));
+}
+
 void ToProto(domain::Payload payload, pb::PayloadView view, pb::Payload& message) {
   if (view == pb::PAYLOAD_VIEW_JSON && IsJsonType(payload.content_type)) {
     std::optional<google::protobuf::Struct> object = JsonToStruct(payload.data);
@@ -74,10 +74,10 @@ void ToProto(domain::Payload payload, pb::PayloadView view, pb::Payload& message
 }
 
 void ToProto(const repository::AggregateInfo& info, pb::AggregateMetadata& message) {
-  Fill(info.ref, *message.mutable_ref());
+  ToProto(info.ref, *message.mutable_ref());
   message.set_version(info.version);
   message.set_state_schema_version(info.state_schema_version);
-  Fill(info.last_modified, *message.mutable_last_modified());
+  ToProto(info.last_modified, *message.mutable_last_modified());
   message.set_state_cid(info.state_cid);
   message.set_head_cid(info.head_cid);
   message.set_subject(domain::EventFilter(info.ref));
@@ -116,13 +116,13 @@ void ToProto(const repository::SaveResult& result, pb::Durability::Fsync fsync, 
 }
 
 void ToProto(const repository::SnapshotInfo& info, pb::Snapshot& message) {
-  Fill(info.ref, *message.mutable_ref());
+  ToProto(info.ref, *message.mutable_ref());
   message.set_version(info.version);
   message.set_schema_version(info.schema_version);
   message.set_content_type(info.content_type);
   message.set_size(info.size);
   message.set_cid(info.cid);
-  Fill(info.created, *message.mutable_create_time());
+  ToProto(info.created, *message.mutable_create_time());
 }
 
 void ToProto(const index::ListPage& page, pb::ListAggregatesResponse& message) {
@@ -142,15 +142,15 @@ void ToProto(repository::LoadResult result, pb::PayloadView view, pb::LoadRespon
 
 void ToProto(repository::Event stored, pb::PayloadView view, pb::RecordedEvent& message) {
   domain::RecordedEvent& event = stored.event;
-  Fill(event.ref, *message.mutable_ref());
+  ToProto(event.ref, *message.mutable_ref());
   message.set_version(event.version);
   message.set_event_id(std::move(event.event_id));
   message.set_schema_version(event.schema_version);
   // An absent payload has no content type.
   if (!event.payload.content_type.empty()) ToProto(std::move(event.payload), view, *message.mutable_payload());
   if (event.metadata != domain::EventMetadata{}) Fill(std::move(event.metadata), *message.mutable_metadata());
-  Fill(event.time, *message.mutable_time());
-  Fill(event.recorded_time, *message.mutable_recorded_time());
+  ToProto(event.time, *message.mutable_time());
+  ToProto(event.recorded_time, *message.mutable_recorded_time());
   message.set_commit_id(std::move(event.commit_id));
   message.set_cid(std::move(event.cid));
   message.set_prev_cid(std::move(event.prev_cid));

@@ -11,6 +11,8 @@
 
 namespace persistd::rpc {
 
+void ToProto(const domain::AggregateRef& ref, cim::persistence::v1::AggregateRef& message);
+void ToProto(base::WallTime time, google::protobuf::Timestamp& message);
 void ToProto(const repository::AggregateInfo& info, cim::persistence::v1::AggregateMetadata& message);
 void ToProto(const repository::SaveResult& result, cim::persistence::v1::Durability::Fsync fsync,
              cim::persistence::v1::SaveResponse& message);

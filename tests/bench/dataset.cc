@@ -28,9 +28,10 @@ class EventWriter {
   EventWriter(World* world, std::string aggregate)
       : writer_(&world->raw(false), world->fsyncs_always()), aggregate_(std::move(aggregate)) {}
 
-  void Add(char set, uint64_t number, uint64_t version, const jetstream::PlacePointers& pointers) {
+  // cid: of the event before, and then of this one.
+  void Add(char set, uint64_t number, uint64_t version, const jetstream::PlacePointers& pointers, std::string& cid) {
     writer_.Add(
-        EventMessage(Ref(aggregate_, EntityId(set, number)), version, pointers, CommitId(set, number, version)));
+        EventMessage(Ref(aggregate_, EntityId(set, number)), version, pointers, CommitId(set, number, version), &cid));
     ++next_;
     if (next_ % kProgressEvery == 0) Progress(absl::StrCat("  ", next_, " events"));
   }
@@ -48,6 +49,7 @@ struct Spread {
   uint64_t written = 0;
   jetstream::EventPlace place;
   jetstream::PlacePointers pointers;
+  std::string cid{};
 };
 
 // The next event of the i-th of the spread ones.
@@ -56,7 +58,7 @@ void AddNext(EventWriter& writer, uint64_t i, Spread& spread) {
     spread.pointers = jetstream::NextPointers(spread.written, spread.place, spread.pointers);
   }
   spread.place = {.in_batch = false, .number = writer.next_sequence()};
-  writer.Add('s', i, ++spread.written, spread.pointers);
+  writer.Add('s', i, ++spread.written, spread.pointers, spread.cid);
 }
 
 }  // namespace
@@ -73,10 +75,11 @@ void Dataset::StoreEvents(World& world) {
   EventWriter writer(&world, options_.aggregate);
   std::vector<Spread> spread;
   for (const uint64_t events : options_.spread)
-    spread.push_back({.events = events, .written = 0, .place = {}, .pointers = {}});
+    spread.push_back({.events = events, .written = 0, .place = {}, .pointers = {}, .cid = {}});
   const uint64_t total = options_.aggregates * options_.events;
   // The sequences of each aggregate's events so far; few events each, so no skip pointers.
   std::vector<std::vector<uint32_t>> sequences(options_.aggregates);
+  std::vector<std::string> cids(options_.aggregates);
   uint64_t written = 0;
   for (uint64_t version = 1; version <= options_.events; ++version) {
     for (uint64_t number = 0; number < options_.aggregates; ++number, ++written) {
@@ -89,7 +92,7 @@ void Dataset::StoreEvents(World& world) {
       std::vector<uint32_t>& earlier = sequences[number];
       for (size_t i = earlier.size(); i-- > 0;) pointers.back.push_back({.in_batch = false, .number = earlier[i]});
       earlier.push_back(static_cast<uint32_t>(writer.next_sequence()));
-      writer.Add('d', number, version, pointers);
+      writer.Add('d', number, version, pointers, cids[number]);
     }
   }
   // Whatever is left: all of it when there is nothing to spread it over.

@@ -40,7 +40,8 @@ std::string StateStream(const std::string& aggregate) {
 }
 
 jetstream::OutgoingMessage EventMessage(const domain::AggregateRef& ref, uint64_t version,
-                                        const jetstream::PlacePointers& pointers, std::string commit_id) {
+                                        const jetstream::PlacePointers& pointers, std::string commit_id,
+                                        std::string* cid) {
   const base::WallTime now = base::Clock::System().WallNow();
   domain::RecordedEvent event;
   event.ref = ref;
@@ -52,8 +53,10 @@ jetstream::OutgoingMessage EventMessage(const domain::AggregateRef& ref, uint64_
   event.recorded_time = now;
   event.commit_id = std::move(commit_id);
   const domain::AggregateLabels none;
-  if (version > 1) event.prev_cid = ipld::DagCborCid(ref.entity_id).ToString();  // As long as the true one.
+  // Without the true one, one as long.
+  if (version > 1) event.prev_cid = cid != nullptr ? *cid : ipld::DagCborCid(ref.entity_id).ToString();
   ipld::AddCids(event, none);
+  if (cid != nullptr) *cid = event.cid;
   return jetstream::EncodeEvent(event, pointers, 0, &none);
 }
 

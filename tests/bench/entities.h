@@ -29,9 +29,11 @@ std::string EntityId(char set, uint64_t number);
 std::string EventStream(const std::string& aggregate);
 std::string StateStream(const std::string& aggregate);
 
-// Event `version` of `ref`, a save of its own, as persistd publishes it.
+// Event `version` of `ref`, a save of its own, as persistd publishes it. cid: of the event before, and then of this
+// one; nullptr: nobody will read it as a part of a history.
 jetstream::OutgoingMessage EventMessage(const domain::AggregateRef& ref, uint64_t version,
-                                        const jetstream::PlacePointers& pointers, std::string commit_id);
+                                        const jetstream::PlacePointers& pointers, std::string commit_id,
+                                        std::string* cid = nullptr);
 // The state of `version`; commit_id: of the event with that version.
 jetstream::OutgoingMessage StateMessage(const domain::AggregateRef& ref, uint64_t version, std::string commit_id);
 

@@ -387,10 +387,10 @@ TEST_CASE("Unknown keys suggest what was meant, wherever it belongs", "[config]"
   REQUIRE(Refusal({.yaml = "log: {colour: true}"}) == "c.yaml:1: log.colour: unknown key; allowed in log: level");
   REQUIRE(Refusal({.yaml = "zzz: 1"}) ==
           "c.yaml:1: zzz: unknown key; allowed at the top level: server, data_dir, log, nats, repository, commit, "
-          "transform, limits");
+          "scrubber, transform, limits");
   REQUIRE(Refusal({.yaml = "<<: {a: b}"}) ==
           "c.yaml:1: <<: unknown key; allowed at the top level: server, data_dir, log, nats, repository, commit, "
-          "transform, limits");
+          "scrubber, transform, limits");
   REQUIRE(Refusal({.overrides = {"nat.embedded.port=1"}}) ==
           "--set nat.embedded.port: unknown key; did you mean nats.embedded.port?");
   REQUIRE(Refusal({.overrides = {"some.other.thing=1"}}) ==
@@ -435,10 +435,10 @@ TEST_CASE("The process's environment is filtered by prefix", "[config]") {
 TEST_CASE("A file that is no configuration is refused", "[config]") {
   REQUIRE(Refusal({.yaml = "\n- a\n- b\n"}) ==
           "c.yaml:2: a list where a section belongs; allowed here: server, data_dir, log, nats, repository, commit, "
-          "transform, limits");
+          "scrubber, transform, limits");
   REQUIRE(Refusal({.yaml = "hello"}) ==
           "c.yaml:1: a single value where a section belongs; allowed here: server, data_dir, log, nats, repository, "
-          "commit, transform, limits");
+          "commit, scrubber, transform, limits");
   REQUIRE(Refusal({.yaml = "server:\n\tthreads: 1\n"}) ==
           "c.yaml:2: a tab indents this line; YAML is indented with spaces");
   REQUIRE(Refusal({.yaml = "# " + std::string(kMaxFileBytes, 'x')}).find("c.yaml\" is larger than 1048576 bytes") !=

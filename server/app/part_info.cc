@@ -1,4 +1,4 @@
-#include "server/app/index_info.h"
+#include "server/app/part_info.h"
 
 #include <string>
 
@@ -37,6 +37,17 @@ void AddIndex(const index::Follower& follower, pb::GetServerInfoResponse& info) 
   }
   index.set_events_behind(behind);
   if (!position.empty()) index.mutable_position()->set_token(position);
+}
+
+void AddScrubber(const Scrubber& scrubber, pb::GetServerInfoResponse& info) {
+  pb::ScrubberInfo& told = *info.mutable_scrubber();
+  told = scrubber.info();
+  if (!told.damaged().empty()) {
+    info.add_warnings(absl::StrCat("histories do not match their CIDs, or are not whole (", told.damaged_size(),
+                                   told.damaged_not_listed() == 0 ? "" : " and more",
+                                   "); `scrubber.damaged` and the log name them. Restore their streams from a backup"));
+  }
+  if (!told.problem().empty()) info.add_warnings(absl::StrCat("histories are not verified: ", told.problem()));
 }
 
 }  // namespace persistd::app
