@@ -61,6 +61,14 @@ std::vector<std::string> Arguments::All(const std::string& flag) const {
   return found == flags_.end() ? std::vector<std::string>() : found->second;
 }
 
+absl::StatusOr<std::optional<std::string>> Arguments::GetFilled(const std::string& flag) const {
+  std::optional<std::string> text = Get(flag);
+  if (text.has_value() && text->empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", flag, " must not be empty"));
+  }
+  return text;
+}
+
 absl::StatusOr<std::optional<uint64_t>> Arguments::GetNumber(const std::string& flag) const {
   const std::optional<std::string> text = Get(flag);
   if (!text.has_value()) return std::nullopt;

@@ -36,6 +36,8 @@ class Arguments {
   std::optional<std::string> Get(const std::string& flag) const;
   // All values of the flag, in order.
   std::vector<std::string> All(const std::string& flag) const;
+  // As Get, of a flag that means something only with a value: `""`, as an unset variable leaves it, is refused.
+  absl::StatusOr<std::optional<std::string>> GetFilled(const std::string& flag) const;
   // The flag's value as a number; nullopt when it was not given.
   absl::StatusOr<std::optional<uint64_t>> GetNumber(const std::string& flag) const;
 

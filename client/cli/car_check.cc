@@ -18,6 +18,9 @@ using ipld::Value;
 
 constexpr size_t kPieceBytes = 256u << 10;
 constexpr size_t kMaxSectionBytes = 80u << 20;  // NATS takes messages of up to 64 MiB.
+// What is in the block of an event is in the headers of its message, of which NATS takes 64 KiB. A larger block would
+// take a multiple of its size once decoded.
+constexpr size_t kMaxEventBlockBytes = 128u << 10;
 
 // What of an event's block (server/ipld/README.md) leads to others.
 struct EventLinks {
@@ -41,6 +44,7 @@ bool ReadLink(const Value* value, std::optional<AnyCid>& link) {
 
 // nullopt: the block is not one of an event.
 std::optional<EventLinks> ReadEvent(absl::string_view block) {
+  if (block.size() > kMaxEventBlockBytes) return std::nullopt;
   const absl::StatusOr<Value> value = ipld::DecodeDagCbor(block);
   const Value::Map* map = value.ok() ? value->As<Value::Map>() : nullptr;
   if (map == nullptr || Field(*map, "persistd") == nullptr) return std::nullopt;
@@ -94,6 +98,10 @@ class CarCheck {
       const auto found = events_.find(cid->bytes());
       if (found == events_.end()) {
         if (next == nullptr) return absl::InvalidArgumentError("the root is no event that is in the file");
+        if (next->version == 1) {
+          return absl::DataLossError(
+              absl::StrCat("version 1 continues ", cid->ToString(), ", but nothing is before it"));
+        }
         summary.before = cid->ToString();
         break;
       }

@@ -23,7 +23,7 @@ struct CarSummary {
 
 // Checks every block against its CID, and walks from the root to the first event: each continues the one before, of the
 // same aggregate and the version before. expected_root: empty, or the CID that the root must have. DataLoss says what
-// is wrong, InvalidArgument that it is no such file. Memory: about 200 bytes for each event.
+// is wrong, InvalidArgument that it is no such file. Memory: about 500 bytes for each event.
 absl::StatusOr<CarSummary> CheckCar(std::istream& in, const std::string& expected_root);
 
 // As JSON, for people and programs.

@@ -55,9 +55,9 @@ absl::StatusOr<pb::AppendToChainRequest> BuildAppend(const Arguments& arguments,
   if (const auto actor = arguments.Get("actor")) request.mutable_metadata()->set_actor(*actor);
   if (const auto id = arguments.Get("correlation-id")) request.mutable_metadata()->set_correlation_id(*id);
   if (const auto id = arguments.Get("causation-id")) request.mutable_metadata()->set_causation_id(*id);
-  const auto id = arguments.Get("request-id");
-  if (id.has_value() && id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
-  request.set_request_id(id.has_value() ? *id : client::NewRequestId());
+  const auto id = arguments.GetFilled("request-id");
+  if (!id.ok()) return id.status();
+  request.set_request_id(id->has_value() ? **id : client::NewRequestId());
   return request;
 }
 
@@ -114,8 +114,12 @@ absl::StatusOr<pb::VerifyChainRequest> BuildVerify(const Arguments& arguments) {
   const auto to = arguments.GetNumber("to");
   if (!to.ok()) return to.status();
   if (to->has_value()) request.set_to_version(**to);
-  request.set_expected_head_cid(arguments.Get("expect-head").value_or(""));
-  request.set_expected_previous_cid(arguments.Get("expect-previous").value_or(""));
+  const auto head = arguments.GetFilled("expect-head");
+  if (!head.ok()) return head.status();
+  request.set_expected_head_cid(head->value_or(""));
+  const auto previous = arguments.GetFilled("expect-previous");
+  if (!previous.ok()) return previous.status();
+  request.set_expected_previous_cid(previous->value_or(""));
   return request;
 }
 
@@ -181,7 +185,9 @@ absl::StatusOr<std::variant<pb::PutBlockRequest, pb::GetBlockRequest>> BuildBloc
   const std::string codec = arguments.Get("codec").value_or("raw");
   if (codec != "raw" && codec != "dag-cbor") return absl::InvalidArgumentError("--codec needs raw or dag-cbor");
   request.set_codec(codec == "raw" ? pb::BLOCK_CODEC_RAW : pb::BLOCK_CODEC_DAG_CBOR);
-  request.set_expected_cid(arguments.Get("expected-cid").value_or(""));
+  const auto expected = arguments.GetFilled("expected-cid");
+  if (!expected.ok()) return expected.status();
+  request.set_expected_cid(expected->value_or(""));
   absl::StatusOr<std::string> bytes = ReadInput(arguments.positionals()[1], in);
   if (!bytes.ok()) return bytes.status();
   request.set_data(*std::move(bytes));

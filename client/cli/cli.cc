@@ -206,7 +206,10 @@ class Command {
     });
     out.flush();
     const bool written = out.good();
-    if (*path == "-") return written && status.ok() ? kExitOk : CallError(TargetOf(*request), status);
+    if (*path == "-") {
+      if (!written) return Fail("cannot write to standard output");
+      return status.ok() ? kExitOk : CallError(TargetOf(*request), status);
+    }
     file.close();
     if (written && status.ok() && file.good() && std::rename(unfinished.c_str(), path->c_str()) == 0) return kExitOk;
     std::remove(unfinished.c_str());
@@ -244,7 +247,9 @@ class Command {
     if (path != "-") file.open(path, std::ios::binary);
     std::istream& in = path == "-" ? environment_.in : file;
     if (!in) return Fail(absl::StrCat("cannot read ", path));
-    const absl::StatusOr<CarSummary> summary = CheckCar(in, arguments.Get("expect-root").value_or(""));
+    const auto root = arguments.GetFilled("expect-root");
+    if (!root.ok()) return UsageError(root.status());
+    const absl::StatusOr<CarSummary> summary = CheckCar(in, root->value_or(""));
     if (!summary.ok()) return Fail(summary.status().message());
     return PrintForPeople(ToJson(*summary));
   }

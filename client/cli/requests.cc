@@ -114,11 +114,10 @@ absl::Status SetOptions(const Arguments& arguments, pb::SaveRequest& request) {
 // request: has a request_id.
 template <typename Request>
 absl::Status SetRequestId(const Arguments& arguments, Request& request) {
-  if (const auto id = arguments.Get("request-id")) {
-    // A script whose variable is not set would save twice when it repeats.
-    if (id->empty()) return absl::InvalidArgumentError("--request-id must not be empty");
-    request.set_request_id(*id);
-  }
+  // A script whose variable is not set would save twice when it repeats.
+  const auto id = arguments.GetFilled("request-id");
+  if (!id.ok()) return id.status();
+  if (id->has_value()) request.set_request_id(**id);
   if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
   return absl::OkStatus();
 }

@@ -88,7 +88,9 @@ absl::StatusOr<Response> Client::RepeatSave(Request request,
     return attempt;
   });
   const absl::Status& last = result.status();
-  const bool tells_of_itself_only = absl::IsUnavailable(last) || absl::IsResourceExhausted(last);
+  // A daemon that was configured anew refuses before it looks for an earlier result.
+  const bool tells_of_itself_only =
+      absl::IsUnavailable(last) || absl::IsResourceExhausted(last) || absl::IsFailedPrecondition(last);
   if (open.ok() || MayHaveBeenStored(last) || !tells_of_itself_only) return result;
   return Annotate(open, absl::StrCat("then: ", last.message()));
 }

@@ -464,6 +464,72 @@ class Client:
         """Returns the bytes of a block, or of an event's block or payload. Raises NotFound, or DataLoss for others."""
         return self._call(self._chains.GetBlock, chains_pb2.GetBlockRequest(cid=cid), timeout)
 
+    def verify_chain(
+        self,
+        ref: Optional[Ref] = None,
+        *,
+        chain: str = "",
+        from_version: int = 0,
+        to_version: Optional[int] = None,
+        expected_head_cid: str = "",
+        expected_previous_cid: str = "",
+        on_progress: Callable[[chains_pb2.VerifyProgress], None] = lambda progress: None,
+        timeout: Optional[float] = None,
+    ) -> chains_pb2.ChainVerification:
+        """Verifies the history of an aggregate, or of a named chain, and returns what came of it, `valid` or not.
+
+        Args:
+          ref: the aggregate; or
+          chain: the name of a chain.
+          from_version, to_version: verifies the events with from_version < version <= to_version.
+          expected_head_cid, expected_previous_cid: CIDs that were kept elsewhere, see chains.proto.
+          on_progress: called now and then. Begins anew when the verification has to.
+          timeout: the deadline in seconds, instead of the client's. A long history may take minutes.
+
+        Raises NotFound when there is no such history.
+        """
+        request = chains_pb2.VerifyChainRequest(
+            from_version=from_version,
+            to_version=to_version,
+            expected_head_cid=expected_head_cid,
+            expected_previous_cid=expected_previous_cid,
+        )
+        _set_history(request, ref, chain)
+
+        def verify(request: Any, **options: Any) -> chains_pb2.ChainVerification:
+            for answer in self._chains.VerifyChain(request, **options):
+                if answer.HasField("result"):
+                    return answer.result
+                on_progress(answer.progress)
+            raise RuntimeError("the daemon ended a verification without a result")
+
+        return self._call(verify, request, timeout)
+
+    def export_car(
+        self,
+        ref: Optional[Ref] = None,
+        *,
+        chain: str = "",
+        to_version: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[bytes]:
+        """Yields a CAR file of a history, piece by piece. It is complete only when the iteration ends by itself.
+
+        Raises NotFound when there is no such history, DataLoss when it is damaged. Nothing is repeated.
+        """
+        request = chains_pb2.ExportCarRequest(to_version=to_version)
+        _set_history(request, ref, chain)
+        call = self._chains.ExportCar(
+            request, timeout=self._timeout if timeout is None else timeout, metadata=self._metadata
+        )
+        try:
+            for answer in call:
+                yield answer.data
+        except grpc.RpcError as broken:
+            raise from_rpc_error(broken) from broken
+        finally:
+            call.cancel()
+
     def _stream(
         self, method: Callable[..., Any], request: Any, number: str, timeout: Optional[float]
     ) -> Iterator[Any]:
@@ -515,6 +581,15 @@ class Client:
         if not again or delay >= deadline.remaining():
             raise error from cause
         time.sleep(delay)
+
+
+def _set_history(request: Any, ref: Optional[Ref], chain: str) -> None:
+    if (ref is None) == (not chain):
+        raise ValueError("needs an aggregate or the name of a chain")
+    if ref is None:
+        request.chain = chain
+    else:
+        request.aggregate.CopyFrom(to_ref(ref))
 
 
 def _set_point_in_time(message: Any, version: Optional[int], as_of: Optional[datetime.datetime]) -> None:

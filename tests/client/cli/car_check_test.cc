@@ -110,6 +110,19 @@ TEST_CASE("What is wrong with a CAR file is told", "[car]") {
   const std::string no_event =
       ipld::CarHeader(ipld::AnyCid(ipld::RawCid("x"))) + Section(ipld::RawCid("x").ToString(), "x");
   CHECK(told(no_event) == "the root is no event that is in the file");
+  const std::vector<RecordedEvent> forged = {Event(1, events.back().cid)};
+  CHECK(told(Car(forged)).find("version 1 continues") != std::string::npos);
+}
+
+TEST_CASE("A block too large for an event's is not decoded, and is none", "[car]") {
+  // An array of 200,000 nulls.
+  std::string block = {'\x9a', '\x00', '\x03', '\x0d', '\x40'};
+  block.append(200'000, '\xf6');
+  const std::string cid = ipld::DagCborCid(block).ToString();
+  const std::vector<RecordedEvent> events = Four();
+  CHECK(Check(Car(events) + Section(cid, block)).ok());
+  const std::string only = ipld::CarHeader(ipld::AnyCid(*ipld::Cid::Parse(cid))) + Section(cid, block);
+  CHECK(Check(only).status().message() == "the root is no event that is in the file");
 }
 
 }  // namespace

@@ -75,6 +75,9 @@ TEST_CASE_METHOD(Fixture, "An attempt with an unknown outcome is not hidden by l
   stub->saves = {absl::UnavailableError("reset"),
                  Error(absl::StatusCode::kResourceExhausted, pb::ERROR_REASON_STORAGE_FULL)};
   CHECK(MayHaveBeenStored(client.Save({}).status()));
+
+  stub->saves = {kUnknownOutcome, Error(absl::StatusCode::kFailedPrecondition, pb::ERROR_REASON_NOT_CHAINED)};
+  CHECK(MayHaveBeenStored(client.Save({}).status()));
 }
 
 TEST_CASE_METHOD(Fixture, "A conflict after an unknown outcome settles it", "[client]") {
@@ -89,6 +92,61 @@ TEST_CASE_METHOD(Fixture, "Reads are repeated while the daemon is away", "[clien
   CHECK(client.Load(Ref("sales", "order", "42")).ok());
   stub->loads = {kNatsAway, absl::NotFoundError("no such version")};
   CHECK(absl::IsNotFound(client.GetAtVersion({}).status()));
+}
+
+pb::VerifyChainResponse Progress(uint64_t verified) {
+  pb::VerifyChainResponse response;
+  response.mutable_progress()->set_verified(verified);
+  return response;
+}
+
+pb::VerifyChainResponse Result(uint64_t verified) {
+  pb::VerifyChainResponse response;
+  response.mutable_result()->set_valid(true);
+  response.mutable_result()->set_verified(verified);
+  return response;
+}
+
+TEST_CASE_METHOD(Fixture, "A verification tells its progress, and begins anew when it breaks off", "[client]") {
+  stub->verifications = {{.items = {Progress(1), Progress(2)}, .end = kNatsAway},
+                         {.items = {Progress(3), Result(4)}, .end = absl::OkStatus()}};
+  std::vector<uint64_t> told;
+  const auto verification =
+      client.VerifyChain({}, [&](const pb::VerifyProgress& progress) { told.push_back(progress.verified()); });
+  REQUIRE(verification.ok());
+  CHECK(verification->verified() == 4);
+  CHECK(told == std::vector<uint64_t>{1, 2, 3});
+}
+
+TEST_CASE_METHOD(Fixture, "A verification that ends without a result has none", "[client]") {
+  stub->verifications = {{.items = {Progress(1)}, .end = absl::OkStatus()}};
+  CHECK(absl::IsInternal(client.VerifyChain({}, nullptr).status()));
+  stub->verifications = {{.items = {}, .end = absl::NotFoundError("no such aggregate")}};
+  CHECK(absl::IsNotFound(client.VerifyChain({}, nullptr).status()));
+}
+
+TEST_CASE_METHOD(Fixture, "An export is never repeated, for its beginning was given out, and can be stopped",
+                 "[client]") {
+  const auto piece = [](const std::string& data) {
+    pb::ExportCarResponse response;
+    response.set_data(data);
+    return response;
+  };
+  stub->exports = {{.items = {piece("a"), piece("b")}, .end = kNatsAway},
+                   {.items = {piece("a"), piece("b"), piece("c")}, .end = absl::OkStatus()}};
+  std::string car;
+  const auto take = [&car](const std::string& data) {
+    car += data;
+    return true;
+  };
+  CHECK(client.ExportCar({}, take) == kNatsAway);
+  CHECK(car == "ab");
+  car.clear();
+  CHECK(client.ExportCar({}, take).ok());
+  CHECK(car == "abc");
+  int pieces = 0;
+  CHECK(absl::IsCancelled(client.ExportCar({}, [&pieces](const std::string&) { return ++pieces < 2; })));
+  CHECK(pieces == 2);
 }
 
 TEST_CASE("With max_elapsed zero nothing is repeated", "[client]") {

@@ -53,6 +53,13 @@ class FakeStub final : public Stub {
     absl::Status end;
   };
 
+  // What a stream brings, then how it ends.
+  template <typename Item>
+  struct ItemScript {
+    std::vector<Item> items{};
+    absl::Status end{};
+  };
+
   std::deque<SaveResult> saves;
   std::deque<LoadResult> loads;
   std::deque<HistoryScript> histories;
@@ -60,6 +67,8 @@ class FakeStub final : public Stub {
   std::deque<std::shared_ptr<SaveStreamCall>> save_streams;
   std::deque<absl::StatusOr<cim::persistence::v1::AppendToChainResponse>> appends;
   std::deque<HistoryScript> chains;
+  std::deque<ItemScript<cim::persistence::v1::VerifyChainResponse>> verifications;
+  std::deque<ItemScript<cim::persistence::v1::ExportCarResponse>> exports;
 
   std::vector<cim::persistence::v1::SaveAllRequest> save_all_requests;
   std::vector<cim::persistence::v1::DeleteAggregateRequest> delete_requests;
@@ -121,13 +130,13 @@ class FakeStub final : public Stub {
   }
   std::unique_ptr<ChainStream> GetChain(const cim::persistence::v1::GetChainRequest& request, Deadline) override {
     chain_requests.push_back(request);
-    return std::make_unique<Entries>(Take(chains));
+    return StreamOf(Take(chains), &cim::persistence::v1::GetChainResponse::set_sequence);
   }
   std::unique_ptr<VerifyStream> VerifyChain(const cim::persistence::v1::VerifyChainRequest&, Deadline) override {
-    return nullptr;
+    return std::make_unique<Stream<cim::persistence::v1::VerifyChainResponse>>(Take(verifications));
   }
   std::unique_ptr<CarStream> ExportCar(const cim::persistence::v1::ExportCarRequest&, Deadline) override {
-    return nullptr;
+    return std::make_unique<Stream<cim::persistence::v1::ExportCarResponse>>(Take(exports));
   }
   absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(const cim::persistence::v1::PutBlockRequest&,
                                                                   Deadline) override {
@@ -157,47 +166,33 @@ class FakeStub final : public Stub {
                                             Deadline deadline) override {
     history_requests.push_back(request);
     deadlines.push_back(deadline);
-    return std::make_unique<Stream>(Take(histories));
+    return StreamOf(Take(histories), &cim::persistence::v1::RecordedEvent::set_version);
   }
 
  private:
-  class Stream final : public HistoryStream {
+  template <typename Item>
+  class Stream final : public ItemStream<Item> {
    public:
-    explicit Stream(HistoryScript script) : script_(std::move(script)) {}
+    explicit Stream(ItemScript<Item> script) : script_(std::move(script)) {}
 
-    absl::StatusOr<std::optional<cim::persistence::v1::RecordedEvent>> Next() override {
-      if (next_ < script_.versions.size()) {
-        cim::persistence::v1::RecordedEvent event;
-        event.set_version(script_.versions[next_++]);
-        return event;
-      }
+    absl::StatusOr<std::optional<Item>> Next() override {
+      if (next_ < script_.items.size()) return script_.items[next_++];
       if (!script_.end.ok()) return script_.end;
       return std::nullopt;
     }
 
    private:
-    const HistoryScript script_;
+    const ItemScript<Item> script_;
     size_t next_ = 0;
   };
 
-  class Entries final : public ChainStream {
-   public:
-    explicit Entries(HistoryScript script) : script_(std::move(script)) {}
-
-    absl::StatusOr<std::optional<cim::persistence::v1::GetChainResponse>> Next() override {
-      if (next_ < script_.versions.size()) {
-        cim::persistence::v1::GetChainResponse entry;
-        entry.set_sequence(script_.versions[next_++]);
-        return entry;
-      }
-      if (!script_.end.ok()) return script_.end;
-      return std::nullopt;
-    }
-
-   private:
-    const HistoryScript script_;
-    size_t next_ = 0;
-  };
+  // One item for each version.
+  template <typename Item>
+  static std::unique_ptr<ItemStream<Item>> StreamOf(const HistoryScript& script, void (Item::*set)(uint64_t)) {
+    ItemScript<Item> items{.items = {}, .end = script.end};
+    for (const uint64_t version : script.versions) (items.items.emplace_back().*set)(version);
+    return std::make_unique<Stream<Item>>(std::move(items));
+  }
 
   template <typename T>
   static T Take(std::deque<T>& script) {

@@ -513,6 +513,31 @@ class ChainTest(ClientTestCase):
             sequences = [entry.sequence for entry in self.client.chain("audit", reverse=reverse)]
             self.assertEqual(sequences, [5, 4, 3, 2, 1] if reverse else [1, 2, 3, 4, 5])
 
+    def test_a_verification_is_repeated_when_it_breaks(self):
+        self.server.faults.append(Fault(grpc.StatusCode.UNAVAILABLE, late=True))
+        told = []
+        result = self.client.verify_chain(
+            ("sales", "order", "1"), to_version=9, expected_head_cid="c", on_progress=lambda p: told.append(p.verified)
+        )
+        self.assertTrue(result.valid)
+        self.assertEqual(told, [3, 3])
+        request = self.server.requests["VerifyChain"][1]
+        self.assertEqual((request.aggregate.entity_id, request.to_version), ("1", 9))
+        self.assertEqual(request.expected_head_cid, "c")
+        self.assertTrue(self.client.verify_chain(chain="audit").valid)
+        self.assertEqual(self.server.requests["VerifyChain"][2].chain, "audit")
+        with self.assertRaises(ValueError):
+            self.client.verify_chain()
+
+    def test_an_export_is_not_repeated(self):
+        self.assertEqual(list(self.client.export_car(("sales", "order", "1"), to_version=3)), [b"one", b"two"])
+        self.server.faults.append(Fault(grpc.StatusCode.UNAVAILABLE, late=True))
+        pieces = self.client.export_car(chain="audit")
+        self.assertEqual(next(pieces), b"one")
+        with self.assertRaises(persistd.Unavailable):
+            next(pieces)
+        self.assertEqual(len(self.server.requests["ExportCar"]), 2)
+
     def test_blocks(self):
         self.assertEqual(self.client.put_block(b"bytes").cid, "cid-of-bytes")
         self.assertEqual(self.server.requests["PutBlock"][0].codec, persistd.chains_pb2.BLOCK_CODEC_RAW)

@@ -261,6 +261,20 @@ class FakeServer(
         if left < len(sequences):
             Fault(grpc.StatusCode.UNAVAILABLE).raise_in(context)
 
+    def VerifyChain(self, request: chains_pb2.VerifyChainRequest, context: grpc.ServicerContext):
+        fault = self._begin("VerifyChain", request, context)
+        yield chains_pb2.VerifyChainResponse(progress=chains_pb2.VerifyProgress(verified=3, total=7))
+        if fault:
+            fault.raise_in(context)
+        yield chains_pb2.VerifyChainResponse(result=chains_pb2.ChainVerification(valid=True, verified=7))
+
+    def ExportCar(self, request: chains_pb2.ExportCarRequest, context: grpc.ServicerContext):
+        fault = self._begin("ExportCar", request, context)
+        yield chains_pb2.ExportCarResponse(data=b"one")
+        if fault:
+            fault.raise_in(context)
+        yield chains_pb2.ExportCarResponse(data=b"two")
+
     def PutBlock(self, request: chains_pb2.PutBlockRequest, context: grpc.ServicerContext):
         self._begin("PutBlock", request, context)
         return chains_pb2.PutBlockResponse(cid=f"cid-of-{request.data.decode()}")
