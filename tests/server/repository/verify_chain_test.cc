@@ -468,6 +468,19 @@ TEST_CASE("A range that begins after the end is not found, also beside torn save
   }
 }
 
+TEST_CASE("A range that begins after an event that cannot be read is broken, not missing", "[verify]") {
+  Histories histories(true);
+  StreamRebuild stream = histories.stream();
+  std::vector<Message> messages = stream.ReadAll();
+  SetHeader(messages[histories.At(messages, 9)], "ce-id", "");
+  stream.Replace(messages);
+  TestRepository fresh(Nats().url());
+  const ipld::ChainResult result = Verify(fresh, {.ref = histories.ref(), .from_version = 9});
+  REQUIRE(result.first_break.has_value());
+  CHECK(result.first_break->reason == BreakReason::kPreviousDiffers);
+  CHECK(result.first_break->version == 9);
+}
+
 TEST_CASE("A long history verifies block by block, and tells how far it has come", "[verify]") {
   TestRepository repository(Nats().url());
   const domain::AggregateRef ref = Order("long");
