@@ -1,7 +1,7 @@
 // Counts the calls of one method: how they ended and how long they took. Thread-safe.
 //
-// Cheap enough for every call: four atomic additions, no lock, no look-up. What is read while calls end may count such a
-// call in one number and not yet in another.
+// Cheap enough for every call: five atomic additions, no lock, no look-up. What is read while calls end may count such
+// a call in one number and not yet in another.
 #pragma once
 
 #include <array>
