@@ -130,9 +130,12 @@ TEST_CASE("Named chains are listed for who asks for them", "[index]") {
   TestRepository repository(nats->url());
   Daemon daemon(nats->url(), dir);
   Save(repository, Command(Order("a"), 0));
-  repository::SaveCommand append = Command(domain::ChainRef("audit"), 0, 2);
-  for (repository::SaveEvent& entry : append.events) entry.event.type = domain::kChainEntryType;
-  const domain::Position position = Save(repository, std::move(append));
+  domain::Position position;
+  for (uint64_t expected = 0; expected < 2; ++expected) {
+    repository::SaveCommand append = Command(domain::ChainRef("audit"), expected);
+    append.events.front().event.type = domain::kChainEntryType;
+    position = Save(repository, std::move(append));
+  }
   ListQuery query = AtLeast(position);
   CHECK(daemon.Entities(query) == std::vector<std::string>{"a"});
   query.with_chains = true;
