@@ -3,6 +3,7 @@
 #include <random>
 #include <string>
 
+#include "client/cpp/client.h"
 #include "client/cpp/requests.h"
 #include "tests/integration/api.h"
 #include "tests/testing/catch.h"
@@ -111,6 +112,20 @@ TEST_CASE("1000 events of the largest request are one save", "[limits]") {
   const std::string data = Bytes(4000);
   Must(api.Save(SaveOf(Order("1"), 0, 1000, data)).status());
   for (const pb::RecordedEvent& event : Must(api.History(Order("1")))) REQUIRE(event.payload().data() == data);
+}
+
+TEST_CASE("However many checks of a commit fail, the error says how many and reaches the caller", "[limits]") {
+  const auto daemon = Must(Daemon::Start({}));
+  const auto caller = Must(client::Client::Connect({.address = daemon->address()}));
+  pb::SaveAllRequest request;
+  constexpr uint32_t kSaves = 100;
+  for (uint32_t i = 0; i < kSaves; ++i) {
+    *request.add_saves() = SaveOf(Order(std::string(100, 'x') + std::to_string(i)), 5, 1, "{}");
+  }
+  const pb::ErrorDetail detail = DetailOf(caller.SaveAll(request).status());
+  CHECK(detail.reason() == pb::ERROR_REASON_VERSION_CONFLICT);
+  CHECK(detail.failed_checks_size() >= 10);
+  CHECK(static_cast<uint32_t>(detail.failed_checks_size()) + detail.failed_checks_omitted() == kSaves);
 }
 
 TEST_CASE("Limits are those of the configuration", "[limits]") {

@@ -286,6 +286,33 @@ TEST_CASE("Without streams that could list blocks none are collected", "[collect
   CHECK(bench.Keys().size() == 3);
 }
 
+TEST_CASE("Nothing is collected while a stream is missing that could list blocks before", "[collector]") {
+  Bench bench;
+  bench.SaveState("1", 0, Content(1));
+  bench.StoreOrphans(Content(2));
+  CHECK(Must(bench.Collect()).collected == 3);
+  bench.StoreOrphans(Content(3));
+  // Another type's, so that there is still one to read.
+  SaveCommand other = Command({.context = "sales", .aggregate = "cart", .entity_id = "1"}, 0);
+  other.state.emplace();
+  other.state->payload = {.content_type = "application/json", .data = "{}"};
+  Must(bench.daemon.Save(std::move(other)));
+  const auto removed = Must(base::BlockOn(jetstream::CallApi(
+      bench.daemon.writes(), "$JS.API.STREAM.DELETE.CIM-AGGREGATES+sales+order", "", Bench::In20s())));
+  REQUIRE_FALSE(removed.error.has_value());
+  const absl::Status missing = bench.Collect().status();
+  CHECK(absl::IsFailedPrecondition(missing));
+  CHECK(absl::StrContains(missing.message(), "CIM-AGGREGATES+sales+order"));
+  CHECK(bench.Has(Content(1)));
+  CHECK(bench.Has(Content(3)));
+
+  // Who has removed it on purpose says so.
+  jetstream::Kv control({.bucket = "cim-control"}, &bench.daemon.writes(), &bench.daemon.writes(),
+                        &bench.daemon.executor());
+  Must(base::BlockOn(control.Delete("blocks.listing_streams", std::nullopt, Bench::In20s())));
+  CHECK(Must(bench.Collect()).collected == 6);
+}
+
 TEST_CASE("Collectors that run at once remove each block once", "[collector]") {
   Bench bench;
   TestRepository other(bench.nats->url());
