@@ -26,14 +26,15 @@ using jetstream::StreamPtr;
 
 // A long history may take hours; one read of it may not. By subject NATS may have to search far.
 constexpr std::chrono::seconds kReadTimeout{60};
+constexpr std::chrono::seconds kAnswerTimeout{10};  // What NATS need not search for. Without a leader it never answers.
 constexpr uint64_t kMessagesPerRead = 256;
 constexpr size_t kBytesPerRead = 1u << 20;
 constexpr uint64_t kEventsPerProgress = 256;
 constexpr int kAttempts = 3;   // Events may be saved while they are counted.
 constexpr int kRemovals = 10;  // Or removed after a snapshot, some at a time, while they are read.
 
-base::SteadyTime ReadDeadline(base::SteadyTime deadline) {
-  return std::min(deadline, base::Clock::System().SteadyNow() + kReadTimeout);
+base::SteadyTime ReadDeadline(base::SteadyTime deadline, std::chrono::seconds timeout = kReadTimeout) {
+  return std::min(deadline, base::Clock::System().SteadyNow() + timeout);
 }
 
 bool IsCorrupt(const absl::Status& status) {
@@ -182,8 +183,9 @@ struct ChainReader::Scan {
 base::Task<absl::StatusOr<uint64_t>> ChainReader::Count(domain::AggregateRef ref, StreamPtr stream,
                                                         base::SteadyTime deadline) {
   using Counts = std::map<std::string, uint64_t>;
-  CO_ASSIGN_OR_RETURN(const Counts counts, co_await storage_.all_streams().Subjects(
-                                               stream->name, domain::EventFilter(ref), ReadDeadline(deadline)));
+  CO_ASSIGN_OR_RETURN(const Counts counts,
+                      co_await storage_.all_streams().Subjects(stream->name, domain::EventFilter(ref),
+                                                               ReadDeadline(deadline, kAnswerTimeout)));
   uint64_t sum = 0;
   for (const auto& [subject, count] : counts) sum += count;
   co_return sum;
@@ -310,9 +312,9 @@ base::Task<absl::StatusOr<ipld::ChainResult>> ChainReader::VerifyBySubject(Attem
   const domain::AggregateRef& ref = attempt.command.ref;
   const StreamPtr& stream = attempt.stream;
   const std::string filter = domain::EventFilter(ref);
-  CO_ASSIGN_OR_RETURN(
-      const std::optional<Message> last,
-      co_await storage_.reader().Last(stream->name, filter, ReadFrom::kLeader, ReadDeadline(attempt.deadline)));
+  CO_ASSIGN_OR_RETURN(const std::optional<Message> last,
+                      co_await storage_.reader().Last(stream->name, filter, ReadFrom::kLeader,
+                                                      ReadDeadline(attempt.deadline, kAnswerTimeout)));
   if (!last.has_value()) co_return domain::AggregateNotFound(ref);
   CO_ASSIGN_OR_RETURN(const uint64_t total, co_await Count(ref, stream, attempt.deadline));
   Scan scan(attempt.Range());
