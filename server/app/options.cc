@@ -124,6 +124,11 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   return options;
 }
 
+jetstream::KvOptions ReadModelBucketOf(const config::Config& config) {
+  const config::Repository& from = config.repository;
+  return BucketOf(from.read_model_bucket, from.kv.read_models, from.stream, "read models of persistd");
+}
+
 repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& config) {
   const repository::RepositoryOptions from = RepositoryOptionsOf(config);
   repository::BlockCollectorOptions options;

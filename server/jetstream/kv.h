@@ -26,6 +26,7 @@
 #include "server/base/task.h"
 #include "server/jetstream/connection.h"
 #include "server/jetstream/message.h"
+#include "server/jetstream/publisher.h"
 #include "server/jetstream/reader.h"
 
 namespace persistd::jetstream {
@@ -49,6 +50,15 @@ struct KvEntry {
   uint64_t revision = 0;
   base::WallTime time;  // Of the write, by the NATS server's clock.
   Operation operation = Operation::kPut;
+};
+
+// A write of one key.
+struct KvWrite {
+  std::string key;
+  std::string value;
+  Headers headers;
+  std::optional<uint64_t> revision;  // The last one must be this; 0: it was never written; nullopt: any.
+  KvEntry::Operation operation = KvEntry::Operation::kPut;
 };
 
 struct KvPage {
@@ -111,6 +121,10 @@ class Kv {
   // The same; answers how many revisions there were.
   base::Task<absl::StatusOr<uint64_t>> EraseCounted(std::string key, uint64_t revision, base::SteadyTime deadline);
 
+  // Several, 1 to 1000, each of another key: all or none. As Update, and Delete, for each. Answers the revision of the
+  // last one; the others have those before it, in order.
+  base::Task<absl::StatusOr<uint64_t>> WriteAll(std::vector<KvWrite> writes, base::SteadyTime deadline);
+
   // One create on its way, as StartGet: for blocks, of which many are under way. FinishCreate: the revision; Aborted
   // when there is something already; any other error leaves the outcome open.
   base::Future<absl::StatusOr<Message>> StartCreate(const std::string& key, std::string value,
@@ -121,6 +135,13 @@ class Kv {
   // max_entries, or soon after max_bytes of values. Sees every acknowledged write that was there when it began.
   base::Task<absl::StatusOr<KvPage>> List(std::string prefix, std::string after, size_t max_entries, size_t max_bytes,
                                           base::SteadyTime deadline);
+  // The same, of keys that match a pattern of NATS and begin with a text; empty: whatever follows.
+  struct KeyFilter {
+    std::string pattern = ">";
+    std::string prefix{};
+  };
+  base::Task<absl::StatusOr<KvPage>> ListMatching(KeyFilter filter, std::string after, size_t max_entries,
+                                                  size_t max_bytes, base::SteadyTime deadline);
 
   const KvOptions& options() const { return options_; }
   const std::string& stream() const { return stream_; }
@@ -129,21 +150,15 @@ class Kv {
   std::optional<KvEntry> EntryOf(Message message) const;
 
  private:
-  // What a write asks of the revision that is there.
-  struct Write {
-    std::string key;
-    std::string value;
-    Headers headers;
-    std::optional<uint64_t> revision;  // nullopt: any.
-    KvEntry::Operation operation = KvEntry::Operation::kPut;
-  };
-  OutgoingMessage Encode(const Write& write) const;
-  base::Task<absl::StatusOr<uint64_t>> Send(Write write, base::SteadyTime deadline);
-  // After an attempt whose outcome is not known: the revision that a copy of `write` has made; nullopt: none has.
-  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const Write& write, base::SteadyTime deadline);
+  OutgoingMessage Encode(const KvWrite& write) const;
+  base::Task<absl::StatusOr<uint64_t>> Send(KvWrite write, base::SteadyTime deadline);
+  // After an attempt whose outcome is not known: the revision of the last of them that a copy has made; nullopt: none
+  // has.
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const std::vector<KvWrite>& writes,
+                                                               base::SteadyTime deadline);
   base::Task<absl::Status> MakeBucket(base::SteadyTime deadline);
   // The first `max` keys after `after`, deleted ones as well.
-  base::Task<absl::StatusOr<std::vector<std::string>>> Keys(std::string prefix, std::string after, size_t max,
+  base::Task<absl::StatusOr<std::vector<std::string>>> Keys(KeyFilter filter, std::string after, size_t max,
                                                             base::SteadyTime deadline);
   base::Task<absl::Status> AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
                                          size_t& bytes, base::SteadyTime deadline);
@@ -159,6 +174,7 @@ class Kv {
   Connection* const reads_;
   base::Executor* const executor_;
   Reader reader_;
+  Publisher publisher_;
   mutable base::Mutex mutex_;
   uint64_t found_on_ GUARDED_BY(mutex_) = 0;  // Connection::connects() when it was last found suitable; 0: never.
   bool replicated_ GUARDED_BY(mutex_) = true;
