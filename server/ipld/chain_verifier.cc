@@ -171,7 +171,8 @@ bool ChainVerifier::FindAnchor(const Seen& seen) {
               .sequence = event.sequence});
     return false;
   }
-  if (anchor_break_.has_value()) {
+  // A save that may yet turn out to be torn says nothing.
+  if (anchor_break_.has_value() && !track_.save_open() && !track_.group_torn) {
     Conclude(*std::exchange(anchor_break_, std::nullopt));
     return false;
   }
@@ -303,7 +304,10 @@ void ChainVerifier::Accept(const Seen& seen) {
   if (track_.chain_start == 0) track_.chain_start = event.version;
   track_.head_cid = event.cid;
   track_.head_version = event.version;
-  if (event.cid == range_.expected_head_cid) track_.head_seen = true;
+  const bool first_kept = range_.begins_later && event.version == range_.first;
+  if (event.cid == range_.expected_head_cid || (first_kept && event.prev_cid == range_.expected_head_cid)) {
+    track_.head_seen = true;
+  }
 }
 
 ChainBreak ChainVerifier::Intruder(uint64_t version, std::string expected, std::string actual,
@@ -319,6 +323,8 @@ ChainBreak ChainVerifier::Intruder(uint64_t version, std::string expected, std::
 void ChainVerifier::Conclude(ChainBreak first_break) {
   suspicion_.reset();
   result_ = std::move(first_break);
+  // What is before the range comes first.
+  if (anchor_break_.has_value()) result_ = std::exchange(anchor_break_, std::nullopt);
 }
 
 void ChainVerifier::Suspect(Suspicion suspicion) {
@@ -451,7 +457,7 @@ void ChainVerifier::SettleGapAtEnd() {
 }
 
 void ChainVerifier::SettleAtEnd() {
-  if (anchor_break_.has_value()) return Conclude(*anchor_break_);
+  if (anchor_break_.has_value()) return Conclude(*std::exchange(anchor_break_, std::nullopt));
   if (!suspicion_.has_value()) return;
   switch (suspicion_->kind) {
     case Suspicion::Kind::kContested:

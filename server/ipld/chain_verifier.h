@@ -61,7 +61,8 @@ struct ChainRange {
   uint64_t first = 1;                                    // Without `begins_later` the event before it is read as well.
   uint64_t last = std::numeric_limits<uint64_t>::max();  // The events that end the save of this one are read as well.
   bool begins_later = false;                             // The events before `first` were removed after a snapshot.
-  std::string expected_head_cid{};                       // Of an event within the range; empty: any.
+  // Of an event within the range, or with `begins_later` of the one before it; empty: any.
+  std::string expected_head_cid{};
   std::string expected_previous_cid{};                   // Of the event before `first`; empty: the one it carries.
 };
 
@@ -79,6 +80,11 @@ class ChainVerifier {
   uint64_t seen() const { return track_.verified + track_.without_cid; }
   // Something is not as in an undisturbed history. It may yet turn out to be nothing, as a torn save does.
   bool suspicious() const { return result_.has_value() || suspicion_.has_value() || torn_; }
+
+  // The first thing that is wrong is known: more messages change nothing.
+  bool concluded() const { return result_.has_value(); }
+  // Something is wrong after the range, which the result does not tell.
+  bool wrong_after_range() const { return past_end_; }
 
   // To be called once, after the last message.
   ChainResult Finish();

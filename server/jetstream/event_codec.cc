@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "server/base/decimal.h"
 #include "server/base/rfc3339.h"
 #include "server/base/status_macros.h"
@@ -48,6 +49,11 @@ void AddPayload(const domain::Payload& payload, OutgoingMessage& message) {
 }
 
 std::string Source(const domain::AggregateRef& ref) { return absl::StrCat("/", ref.context, "/", ref.aggregate); }
+
+bool IsSource(absl::string_view text, const domain::AggregateRef& ref) {
+  return absl::ConsumePrefix(&text, "/") && absl::ConsumePrefix(&text, ref.context) &&
+         absl::ConsumePrefix(&text, "/") && text == ref.aggregate;
+}
 
 void AddStateHeaders(const domain::StateRecord& state, absl::string_view type, Headers& headers) {
   headers.Add("ce-specversion", "1.0");
@@ -155,6 +161,23 @@ class FieldReader {
   void CommitGroup(absl::string_view name, uint32_t& place, uint32_t& size) {
     const std::string text = Text(name, false);
     if (!text.empty()) Fraction(name, text, place, size);
+  }
+
+  // What the subject says already, if it is there: the subject alone is read, but the CIDs cover only that, so nobody
+  // else may be told something different. Called for each event that is read: nothing is copied but what is encoded.
+  void Repeats(const domain::RecordedEvent& event) {
+    if (const std::string* type = headers_.Find("ce-type"); type != nullptr && *type != event.type) {
+      Fail("ce-type", "is not the type that the subject names");
+    }
+    if (const std::string* source = headers_.Find("ce-source"); source != nullptr && !IsSource(*source, event.ref)) {
+      Fail("ce-source", "names another aggregate type than the subject");
+    }
+    if (const std::string* entity = headers_.Find("ce-subject"); entity != nullptr) {
+      const bool plain = !absl::StrContains(*entity, '%');
+      if (plain ? *entity != event.ref.entity_id : PercentDecode(*entity) != event.ref.entity_id) {
+        Fail("ce-subject", "names another aggregate than the subject");
+      }
+    }
   }
 
   void Fail(absl::string_view name, absl::string_view what) {
@@ -350,6 +373,7 @@ absl::StatusOr<DisplacedEvent> DecodeDisplacedEvent(Message message) {
   event.type = std::move(subject->type);
   event.schema_version = subject->schema_version;
   event.sequence = message.sequence;
+  reader.Repeats(event);
   event.event_id = reader.Text("ce-id", true);
   event.time = reader.Time("ce-time");
   event.recorded_time = reader.Time("ce-recordedtime");

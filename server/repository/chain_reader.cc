@@ -1,6 +1,7 @@
 #include "server/repository/chain_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <utility>
@@ -28,7 +29,8 @@ constexpr std::chrono::seconds kReadTimeout{60};
 constexpr uint64_t kMessagesPerRead = 256;
 constexpr size_t kBytesPerRead = 1u << 20;
 constexpr uint64_t kEventsPerProgress = 256;
-constexpr int kAttempts = 3;  // Events may be removed, or saved, while they are read.
+constexpr int kAttempts = 3;   // Events may be saved while they are counted.
+constexpr int kRemovals = 10;  // Or removed after a snapshot, some at a time, while they are read.
 
 base::SteadyTime ReadDeadline(base::SteadyTime deadline) {
   return std::min(deadline, base::Clock::System().SteadyNow() + kReadTimeout);
@@ -83,50 +85,60 @@ class SubjectScan {
 // Whether the pointers of events lead to the events before them. Knows where the versions are that pointers may name.
 class PointerCheck {
  public:
-  // The first event whose pointers lead elsewhere, as far as can be told.
-  const std::optional<ipld::ChainBreak>& misplaced() const { return misplaced_; }
+  explicit PointerCheck(const ipld::ChainRange& range) : first_(range.first), last_(range.last) {}
 
-  void Add(const DisplacedEvent& displaced) {
-    const domain::RecordedEvent& event = displaced.decoded.event;
-    if (!misplaced_.has_value()) {
-      if (!displaced.pointers_fit) {
-        Note(event, "its pointers do not fit the place where it is stored");
-      } else {
-        Compare(event, displaced.decoded.pointers);
-      }
+  // The first event of the range whose pointers lead elsewhere, as far as can be told.
+  const std::optional<ipld::ChainBreak>& misplaced() const { return misplaced_; }
+  // So do those of one after the range.
+  bool misplaced_after_range() const { return after_range_; }
+
+  // pointers_fit: as of a DisplacedEvent.
+  void Add(const DecodedEvent& decoded, bool pointers_fit) {
+    const domain::RecordedEvent& event = decoded.event;
+    const bool after = event.version > last_;
+    const bool wanted = event.version >= first_ && !(after ? after_range_ : misplaced_.has_value());
+    std::string wrong;
+    if (wanted) wrong = pointers_fit ? Compare(decoded) : "its pointers do not fit the place where it is stored";
+    if (!wrong.empty() && after) after_range_ = true;
+    if (!wrong.empty() && !after) {
+      misplaced_ = ipld::ChainBreak{.version = event.version,
+                                    .reason = ipld::BreakReason::kMisplaced,
+                                    .detail = std::move(wrong),
+                                    .sequence = event.sequence};
     }
-    recent_[event.version] = event.sequence;
-    if (recent_.size() > jetstream::kMaxBackPointers) recent_.erase(recent_.begin());
+    recent_[event.version % recent_.size()] = {.version = event.version, .sequence = event.sequence};
     if (event.version % jetstream::kSkipLevels[0] == 0) milestones_[event.version] = event.sequence;
   }
 
  private:
-  void Compare(const domain::RecordedEvent& event, const jetstream::Pointers& pointers) {
-    uint64_t version = event.version;
-    for (const uint64_t sequence : pointers.back) CompareOne(event, --version, sequence, recent_);
-    for (const jetstream::SkipPointer& skip : pointers.skip) {
-      CompareOne(event, skip.version, skip.sequence, milestones_);
+  // What is wrong; empty: nothing.
+  std::string Compare(const DecodedEvent& decoded) const {
+    uint64_t version = decoded.event.version;
+    for (const uint64_t sequence : decoded.pointers.back) {
+      --version;
+      const jetstream::SkipPointer& known = recent_[version % recent_.size()];
+      if (known.version == version && known.sequence != sequence) return Difference(version, sequence, known.sequence);
     }
+    for (const jetstream::SkipPointer& skip : decoded.pointers.skip) {
+      const auto known = milestones_.find(skip.version);
+      if (known != milestones_.end() && known->second != skip.sequence) {
+        return Difference(skip.version, skip.sequence, known->second);
+      }
+    }
+    return "";
   }
 
-  void CompareOne(const domain::RecordedEvent& event, uint64_t version, uint64_t sequence,
-                  const std::map<uint64_t, uint64_t>& known) {
-    const auto found = known.find(version);
-    if (found == known.end() || found->second == sequence || misplaced_.has_value()) return;
-    Note(event, absl::StrCat("it says that version ", version, " is at sequence ", sequence,
-                             " of the stream, but that is at ", found->second));
+  static std::string Difference(uint64_t version, uint64_t said, uint64_t known) {
+    return absl::StrCat("it says that version ", version, " is at sequence ", said, " of the stream, but that is at ",
+                        known);
   }
 
-  void Note(const domain::RecordedEvent& event, std::string detail) {
-    misplaced_ = ipld::ChainBreak{.version = event.version,
-                                  .reason = ipld::BreakReason::kMisplaced,
-                                  .detail = std::move(detail),
-                                  .sequence = event.sequence};
-  }
-
+  const uint64_t first_;
+  const uint64_t last_;
   std::optional<ipld::ChainBreak> misplaced_{};
-  std::map<uint64_t, uint64_t> recent_{};      // Sequences by version.
-  std::map<uint64_t, uint64_t> milestones_{};  // 16 bytes and a node for each 1024 events.
+  bool after_range_ = false;
+  std::array<jetstream::SkipPointer, jetstream::kMaxBackPointers> recent_{};  // By version, the later one of two.
+  std::map<uint64_t, uint64_t> milestones_{};  // Sequences by version: 16 bytes and a node for each 1024 events.
 };
 
 }  // namespace
@@ -144,6 +156,29 @@ ipld::ChainRange ChainReader::Attempt::Range() const {
   return range;
 }
 
+absl::Status ChainReader::Attempt::CheckKept() const {
+  const bool from_removed = command.from_version > 0 && command.from_version < first_kept;
+  const bool all_removed = command.from_version == 0 && command.to_version.value_or(first_kept) < first_kept;
+  return from_removed || all_removed ? domain::HistoryRemoved(command.ref, first_kept) : absl::OkStatus();
+}
+
+absl::Status ChainReader::Attempt::CheckHead(uint64_t version) const {
+  if (command.from_version > version) return domain::VersionNotFound(command.ref, command.from_version, version);
+  return first_kept > std::max<uint64_t>(version, 1) ? domain::HistoryRemoved(command.ref, first_kept)
+                                                     : absl::OkStatus();
+}
+
+// What reading by subject has come to.
+struct ChainReader::Scan {
+  explicit Scan(const ipld::ChainRange& range) : verifier(range), pointers(range) {}
+
+  ipld::ChainVerifier verifier;
+  PointerCheck pointers;
+  uint64_t read = 0;        // Messages.
+  uint64_t head = 0;        // The latest version that ends a save.
+  bool unreadable = false;  // Some message is.
+};
+
 base::Task<absl::StatusOr<uint64_t>> ChainReader::Count(domain::AggregateRef ref, StreamPtr stream,
                                                         base::SteadyTime deadline) {
   using Counts = std::map<std::string, uint64_t>;
@@ -154,27 +189,49 @@ base::Task<absl::StatusOr<uint64_t>> ChainReader::Count(domain::AggregateRef ref
   co_return sum;
 }
 
+base::Task<absl::StatusOr<uint64_t>> ChainReader::FirstKept(const Attempt& attempt) {
+  if (!attempt.stream->purgeable) co_return 1;
+  const absl::StatusOr<uint64_t> first =
+      co_await history_.FirstKept(attempt.command.ref, attempt.stream, attempt.deadline);
+  if (!first.ok() && !IsCorrupt(first.status())) co_return first.status();
+  co_return std::max<uint64_t>(first.value_or(1), 1);
+}
+
 base::Task<absl::StatusOr<Verification>> ChainReader::Verify(VerifyCommand command, VerifyProgressSink progress,
                                                              base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(StreamPtr stream, co_await storage_.FindEvents(command.ref, deadline));
   if (stream == nullptr) co_return domain::AggregateNotFound(command.ref);
   Attempt attempt{
       .command = std::move(command), .progress = std::move(progress), .stream = stream, .deadline = deadline};
+  CO_ASSIGN_OR_RETURN(attempt.first_kept, co_await FirstKept(attempt));
   std::optional<ipld::ChainResult> result;
-  for (int i = 1; !result.has_value(); ++i) {
-    if (stream->purgeable) {
-      const absl::StatusOr<uint64_t> first = co_await history_.FirstKept(attempt.command.ref, stream, deadline);
-      if (!first.ok() && !IsCorrupt(first.status())) co_return first.status();
-      attempt.first_kept = std::max<uint64_t>(first.value_or(1), 1);
-    }
+  for (int i = 1;; ++i) {
+    CO_RETURN_IF_ERROR(attempt.CheckKept());
     absl::Status odd;
     absl::StatusOr<std::optional<ipld::ChainResult>> quick = co_await VerifyByPointers(attempt, odd);
-    if (IsRemoved(quick.status()) && attempt.command.from_version == 0 && i < kAttempts) continue;
-    if (!quick.ok()) co_return quick.status();
-    result = *std::move(quick);
-    if (!result.has_value()) {
+    const bool removed = IsRemoved(quick.status()) && attempt.command.from_version == 0;
+    if (!quick.ok() && !removed) co_return quick.status();
+    if (quick.ok()) {
+      result = *std::move(quick);
+      if (result.has_value()) break;
       CO_ASSIGN_OR_RETURN(result, co_await VerifyBySubject(attempt, odd));
+      if (!result->first_break.has_value()) break;
     }
+    // What is missing may have been removed after a snapshot since it was asked how much of the history was.
+    const uint64_t before = attempt.first_kept;
+    CO_ASSIGN_OR_RETURN(attempt.first_kept, co_await FirstKept(attempt));
+    if (quick.ok() && attempt.first_kept == before) break;
+    if (i == kRemovals) {
+      co_return domain::NatsUnavailable(absl::StrCat("events of ", domain::EncodeEntity(attempt.command.ref.entity_id),
+                                                     " were removed after a snapshot while they were verified"));
+    }
+  }
+  if (result->first_break.has_value() && result->first_break->reason == ipld::BreakReason::kTailCut &&
+      attempt.Range().begins_later) {
+    co_return domain::HistoryRemoved(
+        attempt.command.ref, attempt.first_kept,
+        "no event that is kept has the expected_head_cid, nor has the last one of those: it is of an earlier event, or "
+        "the end was cut off");
   }
   Verification verification;
   const uint64_t noticed = result->first_break.has_value() ? result->first_break->sequence : 0;
@@ -204,11 +261,9 @@ base::Task<absl::StatusOr<std::optional<ipld::ChainResult>>> ChainReader::Verify
     // More may have been saved since the head was read; that it goes on and on is no reason to wait.
     if (!undisturbed || messages < expected || i == kAttempts) co_return none;
   }
-  if (from > head.version) co_return domain::VersionNotFound(ref, from, head.version);
-  if (from > 0 && from < attempt.first_kept) co_return domain::HistoryRemoved(ref, attempt.first_kept);
+  CO_RETURN_IF_ERROR(attempt.CheckHead(head.version));
   const ipld::ChainRange chain_range = attempt.Range();
   const uint64_t end = std::min(chain_range.last, head.version);
-  if (chain_range.begins_later && chain_range.first > end) co_return domain::HistoryRemoved(ref, attempt.first_kept);
   struct History::Range range {
     .first = from == 0 ? chain_range.first : from, .last = end
   };
@@ -227,10 +282,12 @@ base::Task<absl::StatusOr<std::optional<ipld::ChainResult>>> ChainReader::Verify
   }
   const uint64_t total = end + 1 - std::min(chain_range.first, end + 1);
   ipld::ChainVerifier verifier(chain_range);
+  PointerCheck pointers(chain_range);
   uint64_t told = 0;
   const DecodedVisitor visit = [&](DecodedEvent decoded) -> base::Task<absl::StatusOr<bool>> {
     verifier.Add(decoded.event, decoded.labels);
-    if (verifier.suspicious()) co_return false;
+    pointers.Add(decoded, /*pointers_fit=*/true);
+    if (verifier.suspicious() || pointers.misplaced().has_value()) co_return false;
     if (verifier.seen() >= told + kEventsPerProgress) {
       told = verifier.seen();
       const VerifyProgress so_far{.verified = told, .total = total};
@@ -245,7 +302,7 @@ base::Task<absl::StatusOr<std::optional<ipld::ChainResult>>> ChainReader::Verify
     co_return none;
   }
   if (!status.ok()) co_return status;
-  if (verifier.suspicious()) co_return none;
+  if (verifier.suspicious() || pointers.misplaced().has_value()) co_return none;
   co_return verifier.Finish();
 }
 
@@ -258,49 +315,57 @@ base::Task<absl::StatusOr<ipld::ChainResult>> ChainReader::VerifyBySubject(Attem
       co_await storage_.reader().Last(stream->name, filter, ReadFrom::kLeader, ReadDeadline(attempt.deadline)));
   if (!last.has_value()) co_return domain::AggregateNotFound(ref);
   CO_ASSIGN_OR_RETURN(const uint64_t total, co_await Count(ref, stream, attempt.deadline));
-  const ipld::ChainRange range = attempt.Range();
-  ipld::ChainVerifier verifier(range);
-  PointerCheck pointers;
-  SubjectScan scan(&storage_.reader(), stream, filter);
-  uint64_t read = 0;
-  for (bool more = true; more;) {
-    CO_ASSIGN_OR_RETURN(std::vector<Message> messages, co_await scan.Next(attempt.deadline));
-    more = !messages.empty() && messages.back().sequence < last->sequence;
-    for (Message& message : messages) {
-      const uint64_t sequence = message.sequence;
-      if (sequence > last->sequence) break;
-      ++read;
-      if (!jetstream::IsOurs(message)) {
-        history_.NoteForeign(*stream, message);
-        continue;
-      }
-      absl::StatusOr<DisplacedEvent> displaced = jetstream::DecodeDisplacedEvent(std::move(message));
-      if (!displaced.ok()) {
-        verifier.AddUnreadable(sequence, displaced.status().message());
-        continue;
-      }
-      const domain::RecordedEvent& event = displaced->decoded.event;
-      bool group_complete = true;
-      if (event.group_place < event.group_size) {
-        CO_ASSIGN_OR_RETURN(group_complete, co_await history_.GroupIsComplete(stream, event, attempt.deadline));
-      }
-      verifier.Add(event, displaced->decoded.labels, group_complete);
-      pointers.Add(*displaced);
+  Scan scan(attempt.Range());
+  SubjectScan messages(&storage_.reader(), stream, filter);
+  for (bool more = true; more && !scan.verifier.concluded();) {
+    CO_ASSIGN_OR_RETURN(std::vector<Message> batch, co_await messages.Next(attempt.deadline));
+    if (batch.empty()) {
+      co_return domain::NatsUnavailable(absl::StrCat("stream ", stream->name, " ends before sequence ", last->sequence,
+                                                     ", where it had a message when its verification began"));
     }
-    const VerifyProgress so_far{.verified = std::min(read, total), .total = total};
+    more = batch.back().sequence < last->sequence;
+    for (Message& message : batch) {
+      if (message.sequence > last->sequence || scan.verifier.concluded()) break;
+      CO_RETURN_IF_ERROR(co_await Take(attempt, std::move(message), scan));
+    }
+    const VerifyProgress so_far{.verified = std::min(scan.read, total), .total = total};
     const bool wanted = co_await attempt.progress(so_far);
     if (!wanted) co_return Stopped();
   }
-  ipld::ChainResult result = verifier.Finish();
+  // What cannot be read may be what is asked for; then that is what is wrong.
+  if (!scan.verifier.concluded() && !scan.unreadable) CO_RETURN_IF_ERROR(attempt.CheckHead(scan.head));
+  ipld::ChainResult result = scan.verifier.Finish();
+  if (!result.first_break.has_value()) result.first_break = scan.pointers.misplaced();
   if (result.first_break.has_value()) co_return result;
-  const std::optional<ipld::ChainBreak>& misplaced = pointers.misplaced();
-  if (misplaced.has_value() && misplaced->version >= range.first && misplaced->version <= range.last) {
-    result.first_break = misplaced;
-    co_return result;
-  }
-  // Nothing is wrong with any message, but reads failed: to say that all is well would not be true.
-  if (!odd.ok() && !misplaced.has_value()) co_return odd;
+  // Nothing is wrong with any message of the range, but reads failed: to say that all is well would not be true, unless
+  // they failed at what comes after it.
+  const bool after_range = scan.verifier.wrong_after_range() || scan.pointers.misplaced_after_range();
+  if (!odd.ok() && !after_range) co_return odd;
   co_return result;
+}
+
+base::Task<absl::Status> ChainReader::Take(const Attempt& attempt, Message message, Scan& scan) {
+  const uint64_t sequence = message.sequence;
+  ++scan.read;
+  if (!jetstream::IsOurs(message)) {
+    history_.NoteForeign(*attempt.stream, message);
+    co_return absl::OkStatus();
+  }
+  const absl::StatusOr<DisplacedEvent> displaced = jetstream::DecodeDisplacedEvent(std::move(message));
+  if (!displaced.ok()) {
+    scan.unreadable = true;
+    scan.verifier.AddUnreadable(sequence, displaced.status().message());
+    co_return absl::OkStatus();
+  }
+  const domain::RecordedEvent& event = displaced->decoded.event;
+  bool group_complete = true;
+  if (event.group_place < event.group_size) {
+    CO_ASSIGN_OR_RETURN(group_complete, co_await history_.GroupIsComplete(attempt.stream, event, attempt.deadline));
+  }
+  if (event.ends_commit() && group_complete) scan.head = std::max(scan.head, event.version);
+  scan.verifier.Add(event, displaced->decoded.labels, group_complete);
+  scan.pointers.Add(displaced->decoded, displaced->pointers_fit);
+  co_return absl::OkStatus();
 }
 
 base::Task<absl::Status> ChainReader::Read(domain::AggregateRef ref, uint64_t first, uint64_t last, ChainSink sink,

@@ -25,8 +25,10 @@ class ChainReader {
   // Both must outlive it.
   ChainReader(Storage* storage, History* history) : storage_(*storage), history_(*history) {}
 
-  // AGGREGATE_NOT_FOUND where no message is; VERSION_NOT_FOUND or HISTORY_REMOVED where from_version is not there.
-  // Cancelled when the sink stopped it.
+  // AGGREGATE_NOT_FOUND where no message is; VERSION_NOT_FOUND or HISTORY_REMOVED where from_version is not there;
+  // HISTORY_REMOVED also where all up to to_version was removed, or perhaps the event with expected_head_cid.
+  // Unavailable when the history changed too often while it was read, or NATS did not show all of it. Cancelled when
+  // the sink stopped it.
   base::Task<absl::StatusOr<Verification>> Verify(VerifyCommand command, VerifyProgressSink progress,
                                                   base::SteadyTime deadline);
 
@@ -44,12 +46,19 @@ class ChainReader {
     base::SteadyTime deadline{};
 
     ipld::ChainRange Range() const;
+    // Whether the range lies in what is kept, and in what there is.
+    absl::Status CheckKept() const;
+    absl::Status CheckHead(uint64_t version) const;
   };
+  struct Scan;
 
+  // The first version that is there; 1: as far as can be told, nothing was removed.
+  base::Task<absl::StatusOr<uint64_t>> FirstKept(const Attempt& attempt);
   // nullopt: something is odd, or `odd` says what could not be read.
   base::Task<absl::StatusOr<std::optional<ipld::ChainResult>>> VerifyByPointers(Attempt attempt, absl::Status& odd);
   // Up to a sequence of the stream. odd: what the other way of reading met.
   base::Task<absl::StatusOr<ipld::ChainResult>> VerifyBySubject(Attempt attempt, absl::Status odd);
+  base::Task<absl::Status> Take(const Attempt& attempt, jetstream::Message message, Scan& scan);
   // How many messages the aggregate has.
   base::Task<absl::StatusOr<uint64_t>> Count(domain::AggregateRef ref, jetstream::StreamPtr stream,
                                              base::SteadyTime deadline);

@@ -299,7 +299,8 @@ base::Task<absl::StatusOr<std::optional<Truncation>>> History::TruncationOf(doma
         std::optional<Message> event,
         co_await storage_->reader().Get(stream->name, looked_at, ReadFrom::kLeader, ReadDeadline(deadline)));
     if (event.has_value()) {
-      const absl::StatusOr<DecodedEvent> decoded = Accept(ref, *stream, truncation->base, *std::move(event));
+      // Its CIDs are for who reads it: also where it was altered, what came before it was removed.
+      const absl::StatusOr<DecodedEvent> decoded = Decode(ref, *stream, truncation->base, *std::move(event));
       co_return decoded.ok() && decoded->event.commit_id == truncation->commit_id ? truncation : none;
     }
     CO_ASSIGN_OR_RETURN(truncation, co_await truncations_->TruncationOf(ref, deadline));
@@ -332,16 +333,19 @@ base::Task<absl::StatusOr<uint64_t>> History::FirstKept(domain::AggregateRef ref
   CO_ASSIGN_OR_RETURN(std::optional<Message> message, co_await reader.Get(stream->name, truncation->first_sequence,
                                                                           ReadFrom::kLeader, ReadDeadline(deadline)));
   if (!message.has_value()) co_return truncation->first_kept;
-  CO_ASSIGN_OR_RETURN(DecodedEvent kept, Accept(ref, *stream, truncation->first_kept, *std::move(message)));
-  Head head = HeadOf(stream, std::move(kept), truncation->first_sequence);
+  absl::StatusOr<DecodedEvent> kept = Decode(ref, *stream, truncation->first_kept, *std::move(message));
+  // Whoever reads it is told.
+  if (!kept.ok()) co_return truncation->first_kept;
+  Head head = HeadOf(stream, *std::move(kept), truncation->first_sequence);
   uint64_t first = truncation->first_kept;
-  const EventVisitor note = [&first](domain::RecordedEvent event) -> base::Task<bool> {
-    if (event.commit_index == 0) first = event.version;
+  const DecodedVisitor note = [&first](DecodedEvent decoded) -> base::Task<absl::StatusOr<bool>> {
+    if (decoded.event.commit_index == 0) first = decoded.event.version;
     co_return true;
   };
   // About as many as the truncator announces at a time.
   const Range before{.first = truncation->removed_before, .last = truncation->first_kept - 1, .reverse = true};
-  const absl::Status status = co_await Visit(std::move(ref), std::move(head), before, note, deadline);
+  // A mirror, or a replica that is behind, may still have what is gone; and CIDs are for who reads the events.
+  const absl::Status status = co_await VisitStored(std::move(ref), std::move(head), before, note, deadline);
   if (!status.ok() && !IsRemoved(status)) co_return status;
   co_return first;
 }

@@ -226,8 +226,9 @@ class Repository {
   virtual base::Task<absl::Status> DeleteSnapshot(domain::AggregateRef ref, uint64_t version,
                                                   base::SteadyTime deadline) = 0;
 
-  // AGGREGATE_NOT_FOUND where no message is; VERSION_NOT_FOUND or HISTORY_REMOVED where from_version is not there.
-  // Cancelled when the sink stopped it.
+  // AGGREGATE_NOT_FOUND where no message is; VERSION_NOT_FOUND or HISTORY_REMOVED where from_version is not there;
+  // HISTORY_REMOVED also where all up to to_version was removed, or perhaps the event with expected_head_cid.
+  // Unavailable when the history changed too often while it was read. Cancelled when the sink stopped it.
   virtual base::Task<absl::StatusOr<Verification>> VerifyChain(VerifyCommand command, VerifyProgressSink progress,
                                                                base::SteadyTime deadline) = 0;
   // Events first to last in order; `first` begins a save. CORRUPT_DATA where one does not match its CIDs or the one

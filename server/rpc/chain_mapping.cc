@@ -1,5 +1,7 @@
 #include "server/rpc/chain_mapping.h"
 
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -131,6 +133,9 @@ absl::StatusOr<repository::VerifyCommand> ToVerifyCommand(const pb::VerifyChainR
   repository::VerifyCommand command;
   ASSIGN_OR_RETURN(command.ref, TargetOf(request));
   command.from_version = request.from_version();
+  if (command.from_version == std::numeric_limits<uint64_t>::max()) {
+    return domain::InvalidField("from_version", "must be less than 18446744073709551615: no version comes after it");
+  }
   if (request.has_to_version()) {
     if (request.to_version() <= request.from_version()) {
       return domain::InvalidField("to_version", "must be more than from_version");

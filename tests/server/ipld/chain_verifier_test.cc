@@ -490,6 +490,58 @@ TEST_CASE("A range may begin and end inside a save, and near torn ones", "[chain
   }
 }
 
+TEST_CASE("The event before the range may be in a torn save that is repeated", "[chain]") {
+  Writer writer;
+  writer.Save(4).Save(3, 2).Save(3, 1).Save(3).Save();
+  for (const uint64_t previous : {uint64_t{5}, uint64_t{6}, uint64_t{7}}) {
+    INFO("after " << previous);
+    const std::string cid = writer.messages[At(writer.messages, previous)].event.cid;
+    const ChainResult result = Verify(
+        writer.messages, {.first = previous + 1, .expected_head_cid = writer.head(), .expected_previous_cid = cid});
+    CHECK_FALSE(result.first_break.has_value());
+    CHECK(result.verified == 8 - previous);
+    CheckBroken(writer.messages, previous, BreakReason::kPreviousDiffers,
+                {.first = previous + 1, .expected_previous_cid = RawCid("x").ToString()});
+  }
+  // Of a torn commit of several aggregates.
+  Writer group;
+  group.Save().SaveInGroup(false).SaveInGroup(true).Save();
+  const std::string cid = group.messages[2].event.cid;
+  CHECK_FALSE(Verify(group.messages, {.first = 3, .expected_previous_cid = cid}).first_break.has_value());
+  CheckBroken(group.messages, 2, BreakReason::kPreviousDiffers,
+              {.first = 3, .expected_previous_cid = group.messages[1].event.cid});
+}
+
+TEST_CASE("The event before the range is to blame before what its save lacks", "[chain]") {
+  const Writer writer = Nine();  // Versions 4 to 6 are one save.
+  for (const uint64_t removed : {uint64_t{5}, uint64_t{6}}) {
+    Messages messages = writer.messages;
+    Remove(messages, removed);
+    CheckBroken(messages, 4, BreakReason::kPreviousDiffers,
+                {.first = 5, .expected_previous_cid = RawCid("x").ToString()});
+    CheckBroken(messages, removed, BreakReason::kEventRemoved, {.first = 5});
+  }
+  Messages messages = writer.messages;
+  messages.resize(5);
+  CheckBroken(messages, 4, BreakReason::kPreviousDiffers,
+              {.first = 5, .expected_previous_cid = RawCid("x").ToString()});
+}
+
+TEST_CASE("Once the first thing that is wrong is known, nothing more is needed", "[chain]") {
+  const Messages honest = Ten().messages;
+  Messages messages = honest;
+  messages[2].event.payload.data = "altered";
+  ChainVerifier verifier({});
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK_FALSE(verifier.concluded());
+    verifier.Add(messages[i].event, {});
+  }
+  CHECK_FALSE(verifier.concluded());  // The next one may be the real version 3.
+  verifier.Add(messages[3].event, {});
+  CHECK(verifier.concluded());
+  CHECK(verifier.Finish().first_break->reason == BreakReason::kPayloadAltered);
+}
+
 TEST_CASE("What is wrong outside of the range is not told", "[chain]") {
   Messages messages = Ten().messages;
   messages[1].event.payload.data = "altered";
@@ -497,6 +549,12 @@ TEST_CASE("What is wrong outside of the range is not told", "[chain]") {
   const ChainResult result = Verify(messages, {.first = 4, .last = 7});
   CHECK_FALSE(result.first_break.has_value());
   CHECK(result.verified == 4);
+  // That there is something after it can be asked.
+  for (const uint64_t last : {uint64_t{7}, uint64_t{8}}) {
+    ChainVerifier verifier({.first = 4, .last = last});
+    for (const Stored& stored : messages) verifier.Add(stored.event, {});
+    CHECK(verifier.wrong_after_range() == (last == 7));
+  }
   // But a message that comes later and belongs into the range is.
   Insert(messages, 10, messages[4].event);
   CheckBroken(messages, 5, BreakReason::kEventInserted, {.first = 4, .last = 7});
@@ -509,6 +567,13 @@ TEST_CASE("A history whose beginning was removed begins later", "[chain]") {
   CHECK_FALSE(result.first_break.has_value());
   CHECK(result.verified == 6);
   CHECK(result.verifiable_from == 4);
+  // The last event that was removed is known by its CID; of those before it nothing is.
+  const Messages all = Nine().messages;
+  CHECK_FALSE(Verify(messages, {.first = 4, .begins_later = true, .expected_head_cid = all[2].event.cid})
+                  .first_break.has_value());
+  CheckBroken(messages, 10, BreakReason::kTailCut,
+              {.first = 4, .begins_later = true, .expected_head_cid = all[1].event.cid});
+  CheckBroken(all, 10, BreakReason::kTailCut, {.first = 4, .expected_head_cid = all[2].event.cid});
   // Some of what was removed may have come back.
   Messages rest = Nine().messages;
   rest.erase(rest.begin() + 1);
@@ -545,7 +610,9 @@ TEST_CASE("Honest chains verify, torn saves and all", "[chain]") {
     const Writer writer = chaos.Honest(true);
     const uint64_t first = 1 + chaos.Below(writer.version());
     const uint64_t last = first + chaos.Below(writer.version() - first + 1);
-    const ChainResult result = Verify(writer.messages, {.first = first, .last = last});
+    ChainRange range{.first = first, .last = last};
+    if (first > 1) range.expected_previous_cid = writer.messages[At(writer.messages, first - 1)].event.cid;
+    const ChainResult result = Verify(writer.messages, std::move(range));
     RC_ASSERT_FALSE(result.first_break.has_value());
     RC_ASSERT(result.verified + result.without_cid == last - first + 1);
     const ChainResult whole = Verify(writer.messages, {.expected_head_cid = writer.head()});

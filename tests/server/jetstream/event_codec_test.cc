@@ -245,6 +245,38 @@ TEST_CASE("A header that is missing or malformed is data loss that names it", "[
   refused(early, "ce-commitpart");
 }
 
+TEST_CASE("A header that contradicts the subject is data loss that names it", "[jetstream]") {
+  std::vector<EventSample> samples = EventSamples();
+  EventSample entry = samples[0];
+  entry.event.ref = domain::ChainRef("a chain/of ours");
+  entry.event.type = domain::kChainEntryType;
+  entry.event.schema_version = 1;
+  samples.push_back(std::move(entry));
+  for (const EventSample& sample : samples) {
+    INFO(sample.event.ref.context << " " << sample.event.ref.entity_id);
+    const Message good = Received(Encode(sample), sample.event.sequence);
+    REQUIRE(DecodeEvent(good).ok());
+    const std::string source = *good.headers.Find("ce-source");
+    const std::vector<std::pair<std::string, std::vector<std::string>>> bad = {
+        {"ce-type", {"", "other", sample.event.type + "x", sample.event.type.substr(1)}},
+        {"ce-source", {"", "/", source + "x", source.substr(1), source.substr(0, source.size() - 1), source + "/"}},
+        {"ce-subject", {"", "other", *good.headers.Find("ce-subject") + "x", "%"}},
+    };
+    for (const auto& [name, values] : bad) {
+      Message message = good;
+      message.headers = Without(good.headers, name);
+      CHECK(DecodeEvent(message).ok());
+      for (const std::string& value : values) {
+        INFO(name << ": " << value);
+        message.headers = With(good.headers, name, value);
+        const absl::Status status = DecodeEvent(message).status();
+        CHECK(absl::IsDataLoss(status));
+        CHECK(absl::StrContains(status.message(), absl::StrCat("header ", name, " ")));
+      }
+    }
+  }
+}
+
 TEST_CASE("Snapshots are written as the golden messages and read from them", "[jetstream]") {
   for (const StateSample& sample : SnapshotSamples()) {
     INFO(sample.golden);

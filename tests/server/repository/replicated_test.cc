@@ -8,9 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "cim/persistence/v1/errors.pb.h"
 #include "server/domain/errors.h"
+#include "server/domain/subject.h"
 #include "server/jetstream/api.h"
 #include "server/repository/block_collector.h"
 #include "tests/server/repository/repository_fixture.h"
+#include "tests/server/repository/verify_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
 #include "tests/testing/nats_cluster.h"
@@ -165,6 +167,95 @@ TEST_CASE("Nothing is collected while the leader of what lists blocks is away", 
   Repeated([&] { return collector.Run(); });
   CHECK(Repeated([&] { return collector.Run(); }).candidates == 3);
   CHECK((StateOf(Repeated([&] { return daemon.Load(Order("1")); })) == Content(2)));
+}
+
+// One entry, as the service makes it.
+SaveCommand Append(const std::string& chain, uint64_t expected) {
+  SaveCommand command = WithId(Command(domain::ChainRef(chain), expected, 0), FreshId());
+  command.events.push_back(NewEvent(domain::kChainEntryType));
+  return command;
+}
+
+int LeaderOf(const NatsCluster& cluster, TestRepository& daemon, const std::string& stream) {
+  const std::string leader = InfoOf(daemon, stream)["cluster"].value("leader", "");
+  for (int i = 0; i < cluster.size(); ++i) {
+    if (leader == absl::StrCat("n", i)) return i;
+  }
+  FAIL("stream " << stream << " has no leader");
+  return 0;
+}
+
+// What a healthy history must always come to: all of it, and no break. What is asked of a stream without leader is not
+// answered: to ask anew is quicker than to wait.
+void CheckWhole(TestRepository& reader, const domain::AggregateRef& ref, const SaveResult& saved) {
+  const VerifyCommand command{.ref = ref, .expected_head_cid = saved.info.head_cid};
+  const Verification verification = Repeated([&] { return TryVerify(reader, command, nullptr, 5s); });
+  INFO((verification.chain.first_break.has_value() ? verification.chain.first_break->detail : ""));
+  CHECK_FALSE(verification.chain.first_break.has_value());
+  CHECK(verification.chain.verified == saved.info.version);
+  CHECK(verification.chain.head_cid == saved.info.head_cid);
+}
+
+TEST_CASE("A history verifies right after saves through another server, also when its leader dies", "[replicated]") {
+  const auto cluster = Must(NatsCluster::Start({}));
+  const domain::AggregateRef chain = domain::ChainRef("log");
+  const domain::AggregateRef order = Order("1");
+  SaveResult entries;
+  SaveResult events;
+  const auto grow = [&](TestRepository& daemon, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      const SaveCommand append = Append("log", entries.info.version);
+      entries = Repeated([&] { return daemon.Save(append, 5s); });
+    }
+    const SaveCommand save = WithId(Command(order, events.info.version, count), FreshId());
+    events = Repeated([&] { return daemon.Save(save, 5s); });
+  };
+  TestRepository writer(cluster->server(0).url(), Replicated());
+  TestRepository readers[] = {TestRepository(cluster->server(0).url(), Replicated()),
+                              TestRepository(cluster->server(1).url(), Replicated()),
+                              TestRepository(cluster->server(2).url(), Replicated())};
+  for (int i = 0; i < 20; ++i) {
+    grow(writer, 3);
+    for (TestRepository& reader : readers) {
+      CheckWhole(reader, chain, entries);
+      CheckWhole(reader, order, events);
+    }
+  }
+  for (int i = 0; i < 3; ++i) grow(writer, 100);  // So many that the progress is told.
+  // Before a verification, and while it reads.
+  for (const bool during : {false, true}) {
+    for (const domain::AggregateRef& ref : {chain, order}) {
+      INFO(ref.entity_id << (during ? " during" : " before"));
+      TestRepository asking(cluster->server(0).url(), Replicated());
+      const int leader = LeaderOf(*cluster, asking, ref == chain ? "CIM-CHAINS" : "CIM-EVENTS+sales+order");
+      TestRepository reader(cluster->server((leader + 1) % 3).url(), Replicated());
+      TestRepository saver(cluster->server((leader + 2) % 3).url(), Replicated());
+      bool dead = false;
+      const VerifyProgressSink kill = [&](VerifyProgress) -> base::Task<bool> {
+        if (!dead) cluster->Kill9(leader);
+        dead = true;
+        co_return true;
+      };
+      if (during) {
+        const absl::StatusOr<Verification> interrupted =
+            base::BlockOn(reader.repository().VerifyChain({.ref = ref}, kill, TestRepository::In(20s)));
+        INFO(interrupted.status());
+        CHECK((interrupted.ok() || absl::IsUnavailable(interrupted.status())));
+        if (interrupted.ok()) CHECK_FALSE(interrupted->chain.first_break.has_value());
+      } else {
+        cluster->Kill9(leader);
+        dead = true;
+      }
+      REQUIRE(dead);
+      const SaveResult& last = ref == chain ? entries : events;
+      CheckWhole(reader, ref, last);
+      grow(saver, 2);
+      CheckWhole(reader, ref, last);
+      Must(cluster->Restart(leader));
+      Must(cluster->WaitUntilWhole());
+      CheckWhole(reader, ref, last);
+    }
+  }
 }
 
 }  // namespace

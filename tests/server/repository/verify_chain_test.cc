@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,16 +16,9 @@
 #include "server/jetstream/event_codec.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/server/repository/stream_rebuild.h"
-#include "tests/server/repository/truncation_fixture.h"
+#include "tests/server/repository/verify_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
-#include "tests/testing/nats_server.h"
-
-namespace persistd::ipld {
-
-std::ostream& operator<<(std::ostream& out, BreakReason reason) { return out << std::string(ToString(reason)); }
-
-}  // namespace persistd::ipld
 
 namespace persistd::repository {
 namespace {
@@ -35,20 +27,6 @@ namespace pb = cim::persistence::v1;
 using ipld::BreakReason;
 using jetstream::Message;
 using testing::Must;
-using testing::NatsServer;
-
-absl::StatusOr<Verification> TryVerify(TestRepository& repository, VerifyCommand command,
-                                       std::vector<VerifyProgress>* told = nullptr) {
-  const VerifyProgressSink sink = [told](VerifyProgress progress) -> base::Task<bool> {
-    if (told != nullptr) told->push_back(progress);
-    co_return true;
-  };
-  return base::BlockOn(repository.repository().VerifyChain(std::move(command), sink, TestRepository::In(60s)));
-}
-
-ipld::ChainResult Verify(TestRepository& repository, VerifyCommand command) {
-  return Must(TryVerify(repository, std::move(command))).chain;
-}
 
 // One aggregate's history in a stream of its own, and others in the same.
 class Histories {
@@ -85,6 +63,8 @@ class Histories {
   domain::AggregateRef ref() const { return Named("this"); }
   const std::vector<domain::RecordedEvent>& events() const { return events_; }
   const std::string& head() const { return events_.back().cid; }
+  // One save of so many more; they are not among events().
+  void SaveMore(size_t count) { Must(repository_.Save(Command(ref(), kVersions, count))); }
   StreamRebuild stream() { return StreamRebuild(&repository_, "CIM-EVENTS+sales+" + type_); }
 
   static uint64_t VersionOf(const Message& message) {
@@ -120,6 +100,9 @@ void Forge(Message& message, const std::function<void(domain::RecordedEvent&)>& 
   ipld::AddCids(decoded.event, decoded.labels);
   message.data = decoded.event.payload.data;
   SetHeader(message, "ce-aggregateversion", std::to_string(decoded.event.version));
+  SetHeader(message, "ce-commitid", decoded.event.commit_id);
+  SetHeader(message, "ce-commitpart",
+            std::to_string(decoded.event.commit_index + 1) + "/" + std::to_string(decoded.event.commit_size));
   SetHeader(message, "ce-id", decoded.event.event_id);
   SetHeader(message, "ce-prevcid", decoded.event.prev_cid);
   SetHeader(message, "ce-datacid", decoded.event.payload_cid);
@@ -212,6 +195,15 @@ const std::vector<Tampering>& Tamperings() {
        [](const Histories& h, Messages& m) { m.erase(m.begin() + static_cast<std::ptrdiff_t>(h.At(m, 9)), m.end()); },
        9, BreakReason::kTailCut},
       {"made unreadable", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 7)], "ce-id", ""); }, 7,
+       BreakReason::kUnreadable},
+      {"altered type", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 3)], "ce-type", "other"); }, 3,
+       BreakReason::kUnreadable},
+      {"altered type of the last one",
+       [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 9)], "ce-type", "other"); }, 9,
+       BreakReason::kUnreadable},
+      {"altered source", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 5)], "ce-source", "/sales/x"); }, 5,
+       BreakReason::kUnreadable},
+      {"altered entity", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 8)], "ce-subject", "other"); }, 8,
        BreakReason::kUnreadable},
       {"marked as not ours", [](const Histories& h, Messages& m) { SetHeader(m[h.At(m, 7)], "ce-persistd", ""); }, 7,
        BreakReason::kEventRemoved},
@@ -314,6 +306,58 @@ TEST_CASE("A stream without others' messages that moved up is misplaced, not alt
   CHECK(result.verified == Histories::kVersions);
   CHECK(result.head_cid == histories.head());
   CheckReads(histories);
+  // What is misplaced before a range hides nothing of it.
+  for (const uint64_t from : {uint64_t{4}, uint64_t{7}}) {
+    const ipld::ChainResult part = Verify(fresh, {.ref = histories.ref(), .from_version = from});
+    REQUIRE(part.first_break.has_value());
+    CHECK(part.first_break->reason == BreakReason::kMisplaced);
+    CHECK(part.first_break->version == from + 1);
+  }
+}
+
+TEST_CASE("Pointers that were altered are found, though no read needs them", "[verify]") {
+  Histories histories(true);
+  StreamRebuild stream = histories.stream();
+  std::vector<Message> messages = stream.ReadAll();
+  Message& altered = messages[histories.At(messages, 5)];
+  const std::string* pointers = altered.headers.Find("ce-backpointers");
+  REQUIRE((pointers != nullptr && *pointers == "7,1x2,3"));
+  SetHeader(altered, "ce-backpointers", "8,1x2,4");  // The first leads to another aggregate's event.
+  stream.Replace(messages);
+  TestRepository fresh(Nats().url());
+  const ipld::ChainResult result = Verify(fresh, {.ref = histories.ref()});
+  REQUIRE(result.first_break.has_value());
+  CHECK(result.first_break->reason == BreakReason::kMisplaced);
+  CHECK(result.first_break->version == 5);
+  CHECK_FALSE(Verify(fresh, {.ref = histories.ref(), .from_version = 5}).first_break.has_value());
+  CHECK_FALSE(Verify(fresh, {.ref = histories.ref(), .to_version = 4}).first_break.has_value());
+  CheckReads(histories);
+}
+
+TEST_CASE("What is damaged after a range does not keep it from being verified", "[verify]") {
+  using Damage = std::function<void(Message&)>;
+  const std::vector<Damage> damages = {
+      [](Message& message) { message.data = "{\"n\":7}"; },
+      [](Message& message) { SetHeader(message, "ce-id", ""); },
+      [](Message& message) { SetHeader(message, "ce-backpointers", "x"); },
+  };
+  for (size_t i = 0; i < damages.size(); ++i) {
+    INFO("damage " << i);
+    Histories histories(true);
+    StreamRebuild stream = histories.stream();
+    std::vector<Message> messages = stream.ReadAll();
+    damages[i](messages[histories.At(messages, 9)]);
+    stream.Replace(messages);
+    TestRepository fresh(Nats().url());
+    for (const uint64_t from : {uint64_t{0}, uint64_t{3}}) {
+      VerifyCommand command{.ref = histories.ref(), .from_version = from, .to_version = 6};
+      command.expected_head_cid = histories.events()[5].cid;
+      const ipld::ChainResult result = Verify(fresh, command);
+      CHECK_FALSE(result.first_break.has_value());
+      CHECK(result.verified == 6 - from);
+    }
+    CHECK(Verify(fresh, {.ref = histories.ref()}).first_break.has_value());
+  }
 }
 
 TEST_CASE("A history verifies in ranges", "[verify]") {
@@ -343,31 +387,98 @@ TEST_CASE("A history verifies in ranges", "[verify]") {
   CHECK(domain::HasReason(nobody, pb::ERROR_REASON_AGGREGATE_NOT_FOUND));
 }
 
+// Puts torn saves into a stream, as power cuts leave them: all that was saved keeps its place. Needs others' messages.
+// Answers with what the aggregate now has.
+size_t TearSaves(const Histories& histories, std::vector<Message>& messages) {
+  // The three events that were saved last become the first two of four.
+  REQUIRE(Histories::VersionOf(messages.back()) == Histories::kVersions + 3);
+  messages.pop_back();
+  std::string before = histories.head();
+  const auto tear = [&before](Message& message) {
+    Forge(message, [&before](domain::RecordedEvent& event) {
+      event.commit_id = "torn";
+      event.commit_size = 4;
+      event.prev_cid = before;
+      ipld::AddCids(event, {});
+      before = event.cid;
+    });
+  };
+  tear(messages[messages.size() - 2]);
+  tear(messages[messages.size() - 1]);
+  // In the place of two others, the beginning of the save of versions 2 to 4, and of another one in its place.
+  const size_t save = histories.At(messages, 2);
+  REQUIRE(save >= 2);
+  before = histories.events()[0].cid;
+  for (size_t i = 0; i < 2; ++i) {
+    Message torn = messages[save + i];
+    torn.sequence = messages[save - 2 + i].sequence;
+    tear(torn);
+    messages[save - 2 + i] = std::move(torn);
+  }
+  return Histories::kVersions + 4;
+}
+
 TEST_CASE("Torn saves in a stream are no break", "[verify]") {
+  Histories histories(true);
+  histories.SaveMore(3);
+  StreamRebuild stream = histories.stream();
+  std::vector<Message> messages = stream.ReadAll();
+  const size_t count = TearSaves(histories, messages);
+  stream.Replace(messages);
+  TestRepository fresh(Nats().url());
+  std::vector<VerifyProgress> told;
+  const ipld::ChainResult result =
+      Must(TryVerify(fresh, {.ref = histories.ref(), .expected_head_cid = histories.head()}, &told)).chain;
+  INFO((result.first_break.has_value() ? result.first_break->detail : ""));
+  CHECK_FALSE(result.first_break.has_value());
+  CHECK(result.verified == Histories::kVersions);
+  CHECK(result.head_version == Histories::kVersions);
+  REQUIRE_FALSE(told.empty());  // By subject: by pointers so few would not be told of.
+  CHECK(told.back().total == count);
+  CHECK(told.back().verified == count);
+  // A range may begin after an event that was in a torn save, too.
+  for (const uint64_t from : {uint64_t{2}, uint64_t{3}}) {
+    INFO("after " << from);
+    VerifyCommand command{.ref = histories.ref(), .from_version = from, .expected_head_cid = histories.head()};
+    command.expected_previous_cid = histories.events()[from - 1].cid;
+    const ipld::ChainResult part = Verify(fresh, command);
+    CHECK_FALSE(part.first_break.has_value());
+    CHECK(part.verified == Histories::kVersions - from);
+  }
+  CheckReads(histories);
+}
+
+TEST_CASE("A range that begins after the end is not found, also beside torn saves", "[verify]") {
+  Histories histories(true);
+  histories.SaveMore(3);
+  StreamRebuild stream = histories.stream();
+  std::vector<Message> messages = stream.ReadAll();
+  TearSaves(histories, messages);
+  stream.Replace(messages);
+  TestRepository fresh(Nats().url());
+  const ipld::ChainResult at_end = Verify(fresh, {.ref = histories.ref(), .from_version = Histories::kVersions});
+  CHECK_FALSE(at_end.first_break.has_value());
+  CHECK(at_end.verified == 0);
+  // Versions 10 and 11 are torn.
+  for (const uint64_t from : {uint64_t{10}, uint64_t{11}, uint64_t{12}, uint64_t{1000}}) {
+    INFO("after " << from);
+    const absl::Status status = TryVerify(fresh, {.ref = histories.ref(), .from_version = from}).status();
+    REQUIRE(domain::HasReason(status, pb::ERROR_REASON_VERSION_NOT_FOUND));
+    CHECK(domain::GetErrorDetail(status)->version_conflict().actual_version() == Histories::kVersions);
+  }
+}
+
+TEST_CASE("A range that begins after an event that cannot be read is broken, not missing", "[verify]") {
   Histories histories(true);
   StreamRebuild stream = histories.stream();
   std::vector<Message> messages = stream.ReadAll();
-  // The beginning of a save, which its repeat follows, as a power cut leaves it; and one at the end.
-  const size_t save = histories.At(messages, 2);
-  for (size_t i = 0; i < 2; ++i) {
-    Message torn = messages[save + i];
-    torn.sequence = 0;
-    messages.insert(messages.begin() + static_cast<std::ptrdiff_t>(save + i), torn);
-  }
-  Message tail = messages[histories.At(messages, 9)];
-  Forge(tail, [&](domain::RecordedEvent& event) {
-    event.version = 10;
-    event.prev_cid = event.cid;
-  });
-  SetHeader(tail, "ce-commitpart", "1/2");
-  tail.sequence = 0;
-  messages.push_back(tail);
+  SetHeader(messages[histories.At(messages, 9)], "ce-id", "");
   stream.Replace(messages);
   TestRepository fresh(Nats().url());
-  const ipld::ChainResult result = Verify(fresh, {.ref = histories.ref(), .expected_head_cid = histories.head()});
+  const ipld::ChainResult result = Verify(fresh, {.ref = histories.ref(), .from_version = 9});
   REQUIRE(result.first_break.has_value());
-  // The torn tail does not match its CID, because its part was altered here; and sequences have moved.
-  CHECK(result.first_break->version == 10);
+  CHECK(result.first_break->reason == BreakReason::kPreviousDiffers);
+  CHECK(result.first_break->version == 9);
 }
 
 TEST_CASE("A long history verifies block by block, and tells how far it has come", "[verify]") {
@@ -401,20 +512,6 @@ TEST_CASE("A long history verifies block by block, and tells how far it has come
   REQUIRE(versions.size() == 1100);
   CHECK(versions.front() == 1001);
   CHECK(versions.back() == 2100);
-}
-
-TEST_CASE("A history whose beginning was removed after a snapshot verifies from what is kept", "[verify]") {
-  const std::unique_ptr<NatsServer> nats = Must(NatsServer::Start({.sync_always = true}));
-  Truncated truncated(*nats);
-  const domain::AggregateRef ref = Order("truncated");
-  truncated.Grow(ref, 0, 10);
-  REQUIRE(truncated.FirstBecomes(ref, 8));  // By the policy for each fourth one.
-  const ipld::ChainResult result = Verify(truncated.daemon, {.ref = ref});
-  CHECK_FALSE(result.first_break.has_value());
-  CHECK(result.verified == 3);
-  CHECK(result.verifiable_from == 8);
-  const absl::Status status = TryVerify(truncated.daemon, {.ref = ref, .from_version = 3}).status();
-  CHECK(domain::HasReason(status, pb::ERROR_REASON_HISTORY_REMOVED));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // VerifyChain and ExportCar over the wire, with a repository whose answers the test writes.
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -179,6 +181,7 @@ TEST_CASE("Requests that cannot be verified name the field", "[rpc]") {
   CHECK(field([](auto& r) { r.clear_target(); }) == "aggregate");
   CHECK(field([](auto& r) { r.mutable_aggregate()->set_context("_x"); }) == "aggregate.context");
   CHECK(field([](auto& r) { r.set_chain(""); }) == "chain");
+  CHECK(field([](auto& r) { r.set_from_version(std::numeric_limits<uint64_t>::max()); }) == "from_version");
   CHECK(field([](auto& r) { r.set_to_version(0); }) == "to_version");
   CHECK(field([](auto& r) { r.set_expected_head_cid("x"); }) == "expected_head_cid");
   CHECK(field([](auto& r) { r.set_expected_previous_cid(ipld::RawCid("x").ToString()); }) == "expected_previous_cid");
