@@ -151,6 +151,7 @@ def system_repositories():
     pkg_config_library(name = "nlohmann_json", modules = ["nlohmann_json"], apt = "nlohmann-json3-dev")
     pkg_config_library(name = "mimalloc", headers = ["mimalloc.h"], linkopts = ["-Wl,--no-as-needed", "-lmimalloc"], apt = "libmimalloc-dev")
     pkg_config_library(name = "sqlite3", modules = ["sqlite3"], headers = ["sqlite3.h"], apt = "libsqlite3-dev")
+    pkg_config_library(name = "prometheus", modules = ["prometheus-cpp-pull"], headers = ["prometheus/exposer.h"], apt = "prometheus-cpp-dev")
     pkg_config_library(name = "jq", headers = ["jq.h"], linkopts = ["-ljq"], apt = "libjq-dev")
     pkg_config_library(name = "catch2", modules = ["catch2"], apt = "catch2")
     pkg_config_library(name = "rapidcheck", headers = ["rapidcheck.h"], linkopts = ["-lrapidcheck"], apt = "librapidcheck-dev")

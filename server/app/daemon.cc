@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <random>
 #include <system_error>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/app/metrics.h"
 #include "server/app/options.h"
 #include "server/app/part_info.h"
 #include "server/app/type_rules.h"
@@ -31,7 +33,8 @@ constexpr std::chrono::seconds kLockPatience{2};
 constexpr const char* kFeatures[] = {
     "save",      "load",         "history",    "get_at_version", "get_metadata",    "idempotent_save",
     "save_all",  "save_stream",  "batch_load", "delete",         "aggregate_types", "list_aggregates",
-    "snapshots", "large_states", "chains",     "blocks",         "scrubber",        "read_models"};
+    "snapshots", "large_states", "chains",     "blocks",         "scrubber",        "metrics",
+    "read_models"};
 
 }  // namespace
 
@@ -153,6 +156,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   services.push_back(read_model_service_->MakeService());
   services.push_back(admin_->MakeService());
   ASSIGN_OR_RETURN(server_, rpc::Server::Create(ServerOptionsOf(config_), std::move(services)));
+  RETURN_IF_ERROR(StartMetrics());
   server_->Start();
   base::LogInfo("listening", {{"address", address()}});
   if (config_.nats.embedded.enabled) RETURN_IF_ERROR(StartEmbedded());
@@ -173,6 +177,24 @@ absl::Status Daemon::LockDataDir() {
   }
   const std::string path = (std::filesystem::path(config_.data_dir) / "LOCK").string();
   ASSIGN_OR_RETURN(data_lock_, base::FileLock::Acquire(path, kLockPatience));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartMetrics() {
+  const std::string& address = config_.metrics.listen_address;
+  if (address.empty()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<MetricsEndpoint>> endpoint = MetricsEndpoint::Create(address, [this] {
+    std::vector<prometheus::MetricFamily> families = ToMetrics(ServerInfo());
+    std::vector<prometheus::MetricFamily> calls = ToMetrics(server_->calls());
+    std::move(calls.begin(), calls.end(), std::back_inserter(families));
+    return families;
+  });
+  if (!endpoint.ok()) {
+    return absl::Status(endpoint.status().code(),
+                        absl::StrCat("metrics.listen_address: ", endpoint.status().message()));
+  }
+  metrics_ = *std::move(endpoint);
+  base::LogInfo("metrics", {{"address", metrics_->address()}});
   return absl::OkStatus();
 }
 
@@ -260,6 +282,7 @@ void Daemon::Stop() {
       follower_->CancelReads();
     });
   }
+  metrics_ = nullptr;  // Before anything that it reads.
   for (jetstream::Connection* connection : connections()) connection->Close();
   // Before the index ends, which it reads.
   follower_->CancelReads();

@@ -1,8 +1,9 @@
 // The daemon: builds every part from the configuration, starts them in order and stops them in the reverse order.
 //
-// Start: the data folder is locked, gRPC listens (health NOT_SERVING), nats-server is started where it is embedded, the
-// connections are made; once they are up and the streams were looked at, health says SERVING. It says NOT_SERVING again
-// while NATS is away. Owned by main; its methods belong to one thread, but for Cancel.
+// Start: the data folder is locked, gRPC listens (health NOT_SERVING), and so does the metrics endpoint where it is on,
+// nats-server is started where it is embedded, the connections are made; once they are up and the streams were looked
+// at, health says SERVING. It says NOT_SERVING again while NATS is away. Owned by main; its methods belong to one
+// thread, but for Cancel.
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "server/app/block_collection.h"
+#include "server/app/metrics_endpoint.h"
 #include "server/app/scrubber.h"
 #include "server/app/stream_watch.h"
 #include "server/base/clock.h"
@@ -63,6 +65,7 @@ class Daemon {
   Daemon(config::Config config, const base::Clock* clock);
 
   absl::Status LockDataDir();
+  absl::Status StartMetrics();
   absl::Status StartEmbedded();
   std::unique_ptr<jetstream::Connection> MakeConnection();
   void MakeFollower();
@@ -102,6 +105,7 @@ class Daemon {
   std::unique_ptr<rpc::ReadModelService> read_model_service_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<MetricsEndpoint> metrics_;  // nullptr: off. Reads all of the above.
 
   mutable base::Mutex mutex_;
   std::atomic<bool> doubt_batches_ = false;  // Of the NATS server that was accepted last.

@@ -10,7 +10,7 @@ namespace persistd::app {
 
 absl::Status PrepareReadyFile(const std::string& path) {
   RemoveReadyFile(path);
-  const std::string trial = path + ".trial";
+  const std::string trial = path + ".new";
   RETURN_IF_ERROR(base::ReplaceFile(trial, ""));
   RemoveReadyFile(trial);
   return absl::OkStatus();

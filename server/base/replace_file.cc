@@ -17,7 +17,7 @@ absl::Status ReplaceFile(const std::string& path, const std::string& text) {
     std::ofstream file(draft, std::ios::trunc);
     file << text;
     if (!file.flush()) {
-      return absl::UnavailableError(absl::StrCat("cannot write ", draft, ": ", std::strerror(errno)));
+      return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
     }
   }
   std::error_code error;

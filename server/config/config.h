@@ -34,6 +34,13 @@ struct Log {
   bool operator==(const Log&) const = default;
 };
 
+// For Prometheus.
+struct Metrics {
+  std::string listen_address;  // HOST:PORT; port 0 picks a free one; empty: off
+
+  bool operator==(const Metrics&) const = default;
+};
+
 // TLS to an external NATS. A URL that begins with tls:// turns it on as well: a loaded configuration then says so here.
 struct NatsTls {
   bool enabled = false;
@@ -224,6 +231,7 @@ struct Config {
   Server server;
   std::string data_dir = "/var/lib/persistd";
   Log log;
+  Metrics metrics;
   Nats nats;
   Repository repository;
   Commit commit;

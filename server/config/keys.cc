@@ -152,6 +152,14 @@ absl::Status CheckMonitoringUrls(absl::string_view text) {
   return absl::OkStatus();
 }
 
+// Debian builds the library that listens there (civetweb) without IPv6.
+absl::Status CheckMetricsAddress(absl::string_view text) {
+  if (text.empty()) return absl::OkStatus();
+  if (absl::Status status = CheckListenAddress(text); !status.ok()) return status;
+  const bool ipv6 = absl::StartsWith(text, "[");
+  return ipv6 ? absl::InvalidArgumentError(absl::StrCat(text, " is an IPv6 address")) : absl::OkStatus();
+}
+
 absl::Status CheckSyncInterval(absl::string_view text) {
   if (text == "always") return absl::OkStatus();
   const absl::StatusOr<milliseconds> interval = ParseDuration(text);
@@ -222,6 +230,9 @@ std::vector<Key> ServerKeys() {
       Number("server.threads", server(&Server::threads), 1, 16),
       Text("data_dir", At(&Config::data_dir), "the path of a folder", CheckNotEmpty),
       Word("log.level", At(&Config::log, &Log::level), kLogLevels),
+      Text("metrics.listen_address", At(&Config::metrics, &Metrics::listen_address),
+           "HOST:PORT without IPv6, such as 127.0.0.1:7444 or 0.0.0.0:7444, or empty; port 0 picks a free one",
+           CheckMetricsAddress),
   };
 }
 

@@ -28,11 +28,11 @@ class UnaryCall final : public Call {
   base::Task<absl::Status> Handle() override {
     return std::get<RawUnaryHandler>(method().handler)(context_, request_, response_);
   }
-  void SendEnd(const absl::Status& status) override {
+  void SendEnd(const grpc::Status& status) override {
     if (status.ok()) {
-      responder_.Finish(response_, grpc::Status::OK, &finished_);
+      responder_.Finish(response_, status, &finished_);
     } else {
-      responder_.FinishWithError(ToGrpcStatus(status), &finished_);
+      responder_.FinishWithError(status, &finished_);
     }
   }
 
@@ -94,7 +94,7 @@ class StreamCall final : public AnswerStreamCall {
   void SendMessage(const grpc::ByteBuffer& message, grpc::WriteOptions options) override {
     stream_.Write(message, options, &written_);
   }
-  void SendEnd(const absl::Status& status) override { stream_.Finish(ToGrpcStatus(status), &finished_); }
+  void SendEnd(const grpc::Status& status) override { stream_.Finish(status, &finished_); }
 
   grpc::ServerAsyncWriter<grpc::ByteBuffer> stream_;
 };
@@ -155,7 +155,7 @@ class BidiCall final : public AnswerStreamCall, private RawReader, private Reque
   void SendMessage(const grpc::ByteBuffer& message, grpc::WriteOptions options) override {
     stream_.Write(message, options, &written_);
   }
-  void SendEnd(const absl::Status& status) override { stream_.Finish(ToGrpcStatus(status), &finished_); }
+  void SendEnd(const grpc::Status& status) override { stream_.Finish(status, &finished_); }
 
   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
   Event read_done_{this, static_cast<void (Call::*)(bool)>(&BidiCall::OnRead)};
@@ -198,7 +198,8 @@ void RequestStreams::Stop() {
   for (PendingRead* read : reads) read->waiting.resume();
 }
 
-GrpcService::GrpcService(const rpc::Service& service, CallHost* host) : methods_(service.methods()), host_(host) {
+GrpcService::GrpcService(const rpc::Service& service, CallHost* host)
+    : methods_(service.methods()), host_(host), stats_(methods_.size()) {
   for (size_t index = 0; index < methods_.size(); ++index) {
     const Method& of = *methods_[index];
     AddMethod(new grpc::internal::RpcServiceMethod(of.path.c_str(), KindOf(of), nullptr));
@@ -240,10 +241,11 @@ void Call::OnAccepted(bool ok) {
   // Before this call can end: so there is a successor, or a server that knows of this object, at every moment.
   service_->Accept(index_, queues_);
   keepers_.store(2, std::memory_order_relaxed);  // The handler and ended_.
+  service_->stats(index_).Begin();
+  began_ = std::chrono::steady_clock::now();
   const CallHost& host = service_->host();
   const bool unary = std::holds_alternative<RawUnaryHandler>(method().handler);
-  context_.Begin(&grpc_context_,
-                 std::chrono::steady_clock::now() + (unary ? host.default_deadline : host.default_stream_deadline));
+  context_.Begin(&grpc_context_, began_ + (unary ? host.default_deadline : host.default_stream_deadline));
   base::Spawn(Run());
 }
 
@@ -284,7 +286,11 @@ base::Task<void> Call::Run() {
 
 void Call::Finish(const absl::Status& status) {
   context_.End();
-  SendEnd(status);
+  const grpc::Status end = ToGrpcStatus(status);
+  // Before the client knows, so that it finds its own call counted.
+  service_->stats(index_).End(static_cast<absl::StatusCode>(end.error_code()),
+                              std::chrono::steady_clock::now() - began_);
+  SendEnd(end);
 }
 
 void Call::LetGo() {

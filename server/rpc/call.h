@@ -19,10 +19,13 @@
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/status.h"
+#include "server/base/clock.h"
 #include "server/base/mutex.h"
 #include "server/base/task.h"
 #include "server/rpc/admission.h"
 #include "server/rpc/call_context.h"
+#include "server/rpc/call_stats.h"
 #include "server/rpc/service.h"
 
 namespace persistd::rpc {
@@ -75,6 +78,7 @@ class GrpcService final : public grpc::Service {
   CallHost& host() const { return *host_; }
   size_t method_count() const { return methods_.size(); }
   const Method& method(size_t index) const { return *methods_[index]; }
+  CallStats& stats(size_t index) { return stats_[index]; }
   // Waits for one call of a method; each call that comes is replaced by itself until the server is shut down.
   void Accept(size_t index, const CallQueues& queues);
 
@@ -86,6 +90,7 @@ class GrpcService final : public grpc::Service {
  private:
   const std::vector<std::unique_ptr<Method>>& methods_;
   CallHost* const host_;
+  std::vector<CallStats> stats_;  // Of each method.
 };
 
 class Call {
@@ -107,7 +112,7 @@ class Call {
   // Calls the handler, and sends what it has written.
   virtual base::Task<absl::Status> Handle() = 0;
   // The last operation; completes as finished_.
-  virtual void SendEnd(const absl::Status& status) = 0;
+  virtual void SendEnd(const grpc::Status& status) = 0;
 
   const Method& method() const { return service_->method(index_); }
   void Keep() { keepers_.fetch_add(1, std::memory_order_relaxed); }
@@ -132,6 +137,7 @@ class Call {
 
   Event ended_{this, &Call::OnEnded};
   std::atomic<int> keepers_ = 0;
+  base::SteadyTime began_;
   bool admitted_ = false;
 };
 

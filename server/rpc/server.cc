@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
@@ -133,6 +134,17 @@ void Server::Start() {
     threads_.emplace_back(Poll, queues);
     pthread_setname_np(threads_.back().native_handle(), absl::StrCat("grpc-", threads_.size()).c_str());
   }
+}
+
+std::vector<MethodCalls> Server::calls() const {
+  std::vector<MethodCalls> all;
+  for (const auto& service : grpc_services_) {
+    for (size_t index = 0; index < service->method_count(); ++index) {
+      const std::vector<std::string> path = absl::StrSplit(service->method(index).path, '/');  // /Service/Method
+      all.push_back({.service = path[1], .method = path[2], .counts = service->stats(index).Read()});
+    }
+  }
+  return all;
 }
 
 void Server::Poll(CallQueues queues) {

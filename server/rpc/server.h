@@ -21,6 +21,7 @@
 #include "grpcpp/server.h"
 #include "server/base/mutex.h"
 #include "server/rpc/call.h"
+#include "server/rpc/call_stats.h"
 #include "server/rpc/health.h"
 #include "server/rpc/service.h"
 
@@ -44,6 +45,8 @@ class Server {
 
   int port() const { return port_; }
   void Start();
+  // Of every method, those of health too; reflection is not counted.
+  std::vector<MethodCalls> calls() const;
   void SetServing(bool serving) { health_.SetServing(serving); }
   // Refuses new calls, lets running ones finish within `grace`, then calls `cut_off`, if there is one, which is to make
   // the others end soon with an error of their own. Returns when every handler has ended and nothing of a call is left.

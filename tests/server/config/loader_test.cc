@@ -28,6 +28,7 @@ TEST_CASE("Without sources the configuration is the default one", "[config]") {
 TEST_CASE("Values of every type are read from a file", "[config]") {
   const Config config = Loaded({.yaml = R"(
 server: {listen_address: "[::1]:0", shutdown_grace: 1500ms, threads: 4}
+metrics: {listen_address: "127.0.0.1:7444"}
 data_dir: some folder
 nats:
   connections: 16
@@ -45,6 +46,7 @@ repository:
       aggregate: invoice
 )"});
   REQUIRE(config.server.listen_address == "[::1]:0");
+  REQUIRE(config.metrics.listen_address == "127.0.0.1:7444");
   REQUIRE(config.server.shutdown_grace == 1500ms);
   REQUIRE(config.server.threads == 4);
   REQUIRE(config.data_dir == "some folder");
@@ -386,16 +388,28 @@ TEST_CASE("Unknown keys suggest what was meant, wherever it belongs", "[config]"
           "c.yaml:1: nats.sync_interval: unknown key; did you mean nats.embedded.sync_interval?");
   REQUIRE(Refusal({.yaml = "log: {colour: true}"}) == "c.yaml:1: log.colour: unknown key; allowed in log: level");
   REQUIRE(Refusal({.yaml = "zzz: 1"}) ==
-          "c.yaml:1: zzz: unknown key; allowed at the top level: server, data_dir, log, nats, repository, commit, "
-          "scrubber, transform, limits");
+          "c.yaml:1: zzz: unknown key; allowed at the top level: server, data_dir, log, metrics, nats, repository, "
+          "commit, scrubber, transform, limits");
   REQUIRE(Refusal({.yaml = "<<: {a: b}"}) ==
-          "c.yaml:1: <<: unknown key; allowed at the top level: server, data_dir, log, nats, repository, commit, "
-          "scrubber, transform, limits");
+          "c.yaml:1: <<: unknown key; allowed at the top level: server, data_dir, log, metrics, nats, repository, "
+          "commit, scrubber, transform, limits");
   REQUIRE(Refusal({.overrides = {"nat.embedded.port=1"}}) ==
           "--set nat.embedded.port: unknown key; did you mean nats.embedded.port?");
   REQUIRE(Refusal({.overrides = {"some.other.thing=1"}}) ==
           "--set some.other.thing: unknown key; config/persistd.yaml has all keys");
   REQUIRE(Refusal({.overrides = {"=1"}}).substr(0, 21) == "--set \"\": unknown key");
+}
+
+TEST_CASE("The metrics address is checked like the other one, but may be empty and knows no IPv6", "[config]") {
+  REQUIRE(Loaded({}).metrics.listen_address.empty());
+  REQUIRE(Loaded({.overrides = {"metrics.listen_address="}}).metrics.listen_address.empty());
+  REQUIRE(Loaded({.overrides = {"metrics.listen_address=localhost:0"}}).metrics.listen_address == "localhost:0");
+  const std::string allowed =
+      "; allowed: HOST:PORT without IPv6, such as 127.0.0.1:7444 or 0.0.0.0:7444, or empty; port 0 picks a free one";
+  REQUIRE(Refusal({.overrides = {"metrics.listen_address=[::1]:7444"}}) ==
+          "--set metrics.listen_address: [::1]:7444 is an IPv6 address" + allowed);
+  REQUIRE(Refusal({.overrides = {"metrics.listen_address=7444"}}) ==
+          "--set metrics.listen_address: \"7444\" has no port" + allowed);
 }
 
 TEST_CASE("A dotted key in a file is not a path", "[config]") {
@@ -434,11 +448,11 @@ TEST_CASE("The process's environment is filtered by prefix", "[config]") {
 
 TEST_CASE("A file that is no configuration is refused", "[config]") {
   REQUIRE(Refusal({.yaml = "\n- a\n- b\n"}) ==
-          "c.yaml:2: a list where a section belongs; allowed here: server, data_dir, log, nats, repository, commit, "
-          "scrubber, transform, limits");
-  REQUIRE(Refusal({.yaml = "hello"}) ==
-          "c.yaml:1: a single value where a section belongs; allowed here: server, data_dir, log, nats, repository, "
+          "c.yaml:2: a list where a section belongs; allowed here: server, data_dir, log, metrics, nats, repository, "
           "commit, scrubber, transform, limits");
+  REQUIRE(Refusal({.yaml = "hello"}) ==
+          "c.yaml:1: a single value where a section belongs; allowed here: server, data_dir, log, metrics, nats, "
+          "repository, commit, scrubber, transform, limits");
   REQUIRE(Refusal({.yaml = "server:\n\tthreads: 1\n"}) ==
           "c.yaml:2: a tab indents this line; YAML is indented with spaces");
   REQUIRE(Refusal({.yaml = "# " + std::string(kMaxFileBytes, 'x')}).find("c.yaml\" is larger than 1048576 bytes") !=

@@ -31,7 +31,7 @@ class RpcServer {
     channel_ = NewChannel();
   }
 
-  rpc::Server& server() { return *server_; }
+  rpc::Server& server() const { return *server_; }
   // With a connection of its own.
   std::shared_ptr<grpc::Channel> NewChannel() const {
     grpc::ChannelArguments arguments;

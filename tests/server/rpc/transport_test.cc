@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <future>
+#include <numeric>
 #include <string>
 #include <thread>
 
@@ -448,6 +449,70 @@ TEST_CASE("A stream that fails after messages ends with its error") {
   const grpc::Status status = reader->Finish();
   CHECK(status.error_code() == grpc::StatusCode::DATA_LOSS);
   CHECK(DetailOf(status).value().data_loss().sequence() == 9);
+}
+
+CallCounts CountsOf(const RpcServer& server, const std::string& method) {
+  for (const MethodCalls& calls : server.server().calls()) {
+    if (calls.service == "cim.persistence.v1.AggregateService" && calls.method == method) return calls.counts;
+  }
+  FAIL("no such method: " << method);
+  return {};
+}
+
+uint64_t CountOf(const CallCounts& counts, absl::StatusCode code) {
+  return counts.by_code.at(static_cast<size_t>(code));
+}
+
+TEST_CASE("Calls are counted by the codes that their callers get") {
+  absl::Status answer;
+  RpcServer server(Metadata([&](const CallContext&, const pb::GetMetadataRequest&,
+                                pb::AggregateMetadata&) -> base::Task<absl::Status> { co_return answer; }));
+  CHECK(CallMetadata(server).ok());
+  CHECK(CallMetadata(server).ok());
+  answer = domain::CorruptData("CIM-EVENTS", 9, "no such message");
+  CHECK(CallMetadata(server).error_code() == grpc::StatusCode::DATA_LOSS);
+  answer = absl::NotFoundError("an error without a reason, which is a defect");
+  CHECK(CallMetadata(server).error_code() == grpc::StatusCode::INTERNAL);
+  const CallCounts counts = CountsOf(server, "GetMetadata");
+  CHECK(CountOf(counts, absl::StatusCode::kOk) == 2);
+  CHECK(CountOf(counts, absl::StatusCode::kDataLoss) == 1);
+  CHECK(CountOf(counts, absl::StatusCode::kInternal) == 1);
+  CHECK(CountOf(counts, absl::StatusCode::kNotFound) == 0);
+  CHECK(counts.running == 0);
+}
+
+TEST_CASE("A call is counted as running until it ends, and one that is refused is counted too") {
+  Gate gate;
+  RpcServer server(Metadata(gate.handler()), {.max_concurrent_calls = 1});
+  auto running = std::async(std::launch::async, [&] { return CallMetadata(server); });
+  gate.WaitUntilEntered();
+  CHECK(CountsOf(server, "GetMetadata").running == 1);
+  CHECK(ReasonOf(CallMetadata(server)) == pb::ERROR_REASON_OVERLOADED);
+  CHECK(CountOf(CountsOf(server, "GetMetadata"), absl::StatusCode::kResourceExhausted) == 1);
+  gate.Release();
+  REQUIRE(running.get().ok());
+  const CallCounts counts = CountsOf(server, "GetMetadata");
+  CHECK(counts.running == 0);
+  CHECK(CountOf(counts, absl::StatusCode::kOk) == 1);
+  CHECK(counts.total_duration > std::chrono::nanoseconds(0));
+}
+
+TEST_CASE("A stream is counted once, when it ends") {
+  RpcServer server(History([](const CallContext&, const pb::GetHistoryRequest&,
+                              StreamWriter<pb::RecordedEvent>& writer) -> base::Task<absl::Status> {
+    for (int i = 0; i < 3; ++i) co_await writer.Write(pb::RecordedEvent());
+    co_return absl::OkStatus();
+  }));
+  const auto stub = pb::AggregateService::NewStub(server.channel());
+  const auto context = NewContext();
+  const auto reader = stub->GetHistory(context.get(), {});
+  pb::RecordedEvent event;
+  while (reader->Read(&event)) {
+  }
+  REQUIRE(reader->Finish().ok());
+  const CallCounts counts = CountsOf(server, "GetHistory");
+  CHECK(CountOf(counts, absl::StatusCode::kOk) == 1);
+  CHECK(std::accumulate(counts.by_duration.begin(), counts.by_duration.end(), uint64_t{0}) == 1);
 }
 
 }  // namespace
