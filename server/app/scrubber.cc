@@ -26,6 +26,7 @@ namespace pb = cim::persistence::v1;
 constexpr int kPageSize = 200;
 constexpr size_t kMostDamaged = 100;
 constexpr int kMostFailures = 5;
+constexpr int kMostUnavailable = 60;
 constexpr std::chrono::seconds kListPatience{60};
 // For one history; its reads have deadlines of their own.
 constexpr std::chrono::hours kVerifyPatience{24 * 365};
@@ -35,6 +36,16 @@ constexpr std::chrono::seconds kMostArrears{1};
 constexpr std::chrono::seconds kRememberEvery{10};
 
 bool HasReason(const absl::Status& status, pb::ErrorReason reason) { return domain::HasReason(status, reason); }
+
+pb::ChainBreak CutEnd(const repository::AggregateInfo& listed, uint64_t version, const std::string& detail) {
+  pb::ChainBreak cut;
+  cut.set_version(version);
+  cut.set_reason(pb::ChainBreak::REASON_TAIL_CUT);
+  cut.set_expected(listed.head_cid);
+  cut.set_detail(detail);
+  cut.mutable_position()->set_token(listed.position.ToToken());
+  return cut;
+}
 
 }  // namespace
 
@@ -101,15 +112,45 @@ absl::Status Scrubber::Pass() {
       page = ReadPage(page_token_);
     }
     RETURN_IF_ERROR(page.status());
-    for (const repository::AggregateInfo& listed : page->aggregates) {
-      RETURN_IF_ERROR(Check(listed, page_token_));
-      if (stopping()) return absl::CancelledError("stopping");
-    }
+    RETURN_IF_ERROR(CheckPage(*page));
     page_token_ = page->next_page_token;
+    settled_.clear();
+    failures_.clear();
     if (clock_.SteadyNow() - remembered_ > kRememberEvery) Remember();
   } while (!page_token_.empty());
   EndPass();
   return absl::OkStatus();
+}
+
+absl::Status Scrubber::CheckPage(const index::ListPage& page) {
+  absl::Status first_failure;
+  for (const repository::AggregateInfo& listed : page.aggregates) {
+    if (settled_.count(listed.ref) > 0) continue;
+    const absl::Status checked = Check(listed);
+    if (stopping()) return absl::CancelledError("stopping");
+    if (checked.ok()) {
+      settled_.insert(listed.ref);
+    } else if (absl::IsUnavailable(checked)) {
+      return checked;  // Most likely so it is for all.
+    } else {
+      first_failure.Update(checked);
+    }
+  }
+  return first_failure;
+}
+
+absl::StatusOr<std::optional<repository::AggregateInfo>> Scrubber::FindListed(const domain::AggregateRef& ref) {
+  // More may have come before it since, which moves it to a later page.
+  std::string page_token = page_token_;
+  while (true) {
+    ASSIGN_OR_RETURN(const index::ListPage page, ReadPage(page_token));
+    for (const repository::AggregateInfo& info : page.aggregates) {
+      if (info.ref == ref) return info;
+    }
+    const bool past = !page.aggregates.empty() && page.aggregates.back().ref.entity_id > ref.entity_id;
+    if (past || page.next_page_token.empty()) return std::nullopt;
+    page_token = page.next_page_token;
+  }
 }
 
 absl::StatusOr<index::ListPage> Scrubber::ReadPage(const std::string& page_token) {
@@ -121,38 +162,40 @@ absl::StatusOr<index::ListPage> Scrubber::ReadPage(const std::string& page_token
   return base::BlockOn(list_.List(std::move(query), clock_.SteadyNow() + kListPatience));
 }
 
-absl::Status Scrubber::Check(const repository::AggregateInfo& listed, const std::string& page_token) {
-  absl::StatusOr<Damage> damage = LookTwice(listed, page_token);
+absl::Status Scrubber::Check(const repository::AggregateInfo& listed) {
+  absl::StatusOr<Damage> damage = LookTwice(listed);
   if (damage.ok()) {
     Note(listed.ref, *damage);
-    if (listed.ref == failing_) failures_ = 0;
     return absl::OkStatus();
   }
   if (stopping()) return damage.status();
-  failures_ = listed.ref == failing_ ? failures_ + 1 : 1;
-  failing_ = listed.ref;
-  // While NATS is away all of them fail.
-  if (failures_ < kMostFailures || absl::IsUnavailable(damage.status())) return damage.status();
+  // While NATS is away all of them fail; but it may be this one alone.
+  const int most = absl::IsUnavailable(damage.status()) ? kMostUnavailable : kMostFailures;
+  if (++failures_[listed.ref] < most) return damage.status();
   base::LogWarn("history cannot be verified", {{"context", listed.ref.context},
                                                {"aggregate", listed.ref.aggregate},
                                                {"entity_id", listed.ref.entity_id},
                                                {"reason", damage.status()}});
   base::MutexLock lock(mutex_);
   info_.set_histories_skipped(info_.histories_skipped() + 1);
+  if (damaged_.count(listed.ref) > 0) skipped_damaged_.insert(listed.ref);
   return absl::OkStatus();
 }
 
-absl::StatusOr<Scrubber::Damage> Scrubber::LookTwice(const repository::AggregateInfo& listed,
-                                                     const std::string& page_token) {
+absl::StatusOr<Scrubber::Damage> Scrubber::LookTwice(const repository::AggregateInfo& listed) {
   ASSIGN_OR_RETURN(const Damage first, Verify(listed));
   if (!first.has_value()) return first;
   // Its stream may have been replaced, or the index may have taken for saved what was not.
   if (!WaitUntil(clock_.SteadyNow() + options_.before_second_look)) return absl::CancelledError("stopping");
-  ASSIGN_OR_RETURN(const index::ListPage page, ReadPage(page_token));
-  const auto again = std::find_if(page.aggregates.begin(), page.aggregates.end(),
-                                  [&](const repository::AggregateInfo& info) { return info.ref == listed.ref; });
-  if (again == page.aggregates.end()) return Damage();
-  return Verify(*again);
+  ASSIGN_OR_RETURN(const std::optional<repository::AggregateInfo> now, FindListed(listed.ref));
+  if (!now.has_value()) return Damage();
+  return Verify(*now);
+}
+
+absl::StatusOr<bool> Scrubber::IsCut(const repository::AggregateInfo& listed) {
+  ASSIGN_OR_RETURN(const repository::AggregateInfo there,
+                   base::BlockOn(repository_.Info(listed.ref, clock_.SteadyNow() + kListPatience)));
+  return there.version < listed.version;
 }
 
 absl::StatusOr<Scrubber::Damage> Scrubber::Verify(const repository::AggregateInfo& listed) {
@@ -177,15 +220,18 @@ absl::StatusOr<Scrubber::Damage> Scrubber::Verify(const repository::AggregateInf
     result.mutable_first_break()->set_reason(pb::ChainBreak::REASON_UNREADABLE);
     result.mutable_first_break()->set_detail(std::string(status.message()));
   } else if (HasReason(status, pb::ERROR_REASON_AGGREGATE_NOT_FOUND)) {
-    pb::ChainBreak& lost = *result.mutable_first_break();
-    lost.set_version(1);
-    lost.set_reason(pb::ChainBreak::REASON_TAIL_CUT);
-    lost.set_expected(listed.head_cid);
-    lost.set_detail(absl::StrCat("none of its ", listed.version, " events is in the stream any more"));
-    *lost.mutable_position() = pb::Position();
-    lost.mutable_position()->set_token(listed.position.ToToken());
+    *result.mutable_first_break() = CutEnd(listed, 1, "none of its events is in the stream any more");
+  } else if (HasReason(status, pb::ERROR_REASON_HISTORY_REMOVED)) {
+    // Of a truncated one the last event is kept, whatever is removed before it.
+    *result.mutable_first_break() = CutEnd(listed, listed.version, "its last event is not in the stream any more");
   } else {
     return status;
+  }
+  if (listed.head_cid.empty() && !result.has_first_break()) {
+    ASSIGN_OR_RETURN(const bool cut, IsCut(listed));
+    if (cut) {
+      *result.mutable_first_break() = CutEnd(listed, listed.version, "its last event is not in the stream any more");
+    }
   }
   const uint64_t events = result.verified() + result.without_cid();
   {
@@ -249,9 +295,11 @@ void Scrubber::EndPass() {
     const google::protobuf::Timestamp& started = info_.pass_started_at();
     for (auto it = damaged_.begin(); it != damaged_.end();) {
       const google::protobuf::Timestamp& seen = it->second.confirmed_at();
-      const bool gone = std::pair(seen.seconds(), seen.nanos()) < std::pair(started.seconds(), started.nanos());
+      const bool gone = skipped_damaged_.count(it->first) == 0 &&
+                        std::pair(seen.seconds(), seen.nanos()) < std::pair(started.seconds(), started.nanos());
       it = gone ? damaged_.erase(it) : std::next(it);
     }
+    skipped_damaged_.clear();
     info_.set_passes(info_.passes() + 1);
     info_.clear_pass_started_at();
     rpc::ToProto(clock_.WallNow(), *info_.mutable_last_pass_ended_at());

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -53,11 +54,17 @@ class Scrubber {
 
   void Loop();
   absl::Status Pass();
+  // The page that page_token_ names: all that were not settled before.
+  absl::Status CheckPage(const index::ListPage& page);
   absl::StatusOr<index::ListPage> ReadPage(const std::string& page_token);
-  // Skips the one that cannot be read again and again.
-  absl::Status Check(const repository::AggregateInfo& listed, const std::string& page_token);
-  absl::StatusOr<Damage> LookTwice(const repository::AggregateInfo& listed, const std::string& page_token);
+  // What the index says of it now; nullopt: it does not list it. It was on the page that page_token_ names.
+  absl::StatusOr<std::optional<repository::AggregateInfo>> FindListed(const domain::AggregateRef& ref);
+  // Skips one that cannot be read again and again.
+  absl::Status Check(const repository::AggregateInfo& listed);
+  absl::StatusOr<Damage> LookTwice(const repository::AggregateInfo& listed);
   absl::StatusOr<Damage> Verify(const repository::AggregateInfo& listed);
+  // Whether the last event that the index knows, which has no CID, is not there any more.
+  absl::StatusOr<bool> IsCut(const repository::AggregateInfo& listed);
   void Note(const domain::AggregateRef& ref, const Damage& damage);
   void BeginPass();
   void EndPass();
@@ -83,8 +90,10 @@ class Scrubber {
   base::SteadyTime due_{};
   base::SteadyTime pass_began_{};
   base::SteadyTime remembered_{};
-  domain::AggregateRef failing_{};
-  int failures_ = 0;
+  // Of the page: what was verified or skipped, and what has failed how often.
+  std::set<domain::AggregateRef> settled_{};
+  std::map<domain::AggregateRef, int> failures_{};
+  std::set<domain::AggregateRef> skipped_damaged_{};  // Of the pass.
 
   mutable base::Mutex mutex_;
   base::CondVar changed_;

@@ -137,7 +137,8 @@ absl::StatusOr<std::vector<AggregateType>> ReadTypes(Database& database, const L
                                     "t.aggregate = ?2) AND t.context <> ?3"));
   statement.Bind(1, query.context);
   statement.Bind(2, query.aggregate);
-  statement.Bind(3, std::string(query.with_chains ? "" : domain::kChainContext));
+  const std::string left_out = query.with_chains ? "" : domain::kChainContext;  // Bound texts must stay.
+  statement.Bind(3, left_out);
   while (true) {
     ASSIGN_OR_RETURN(const bool row, statement.Step());
     if (!row) return types;

@@ -27,8 +27,8 @@ TEST_CASE("What is removed from a stream is found by the scrubber, and remembere
   Must(world.api().AppendToChain(AppendTo("audit")));
   pb::GetServerInfoResponse info;
   const auto look = [&] { info = Must(world.api().GetServerInfo()); };
-  // Aggregates and the chain, at two looks at the least.
-  REQUIRE(PollUntil([&] { return look(), info.scrubber().passes() >= 1; }, kPatience));
+  // The first pass may have found nothing yet.
+  REQUIRE(PollUntil([&] { return look(), info.scrubber().events_verified() >= 5; }, kPatience));
   CHECK(info.scrubber().damaged().empty());
   CHECK(info.scrubber().events_per_second() == 100'000);
 

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "cim/persistence/v1/admin.pb.h"
 #include "server/domain/errors.h"
 #include "server/domain/subject.h"
+#include "server/jetstream/api.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/server/repository/stream_rebuild.h"
 #include "tests/testing/catch.h"
@@ -58,6 +60,7 @@ class FakeList final : public index::AggregateList {
   base::Task<absl::StatusOr<index::ListPage>> List(index::ListQuery query, base::SteadyTime) override {
     base::MutexLock lock(mutex_);
     tokens_.push_back(query.page_token);
+    CHECK((query.show_deleted && query.with_chains));
     if (!failure_.ok()) co_return failure_;
     if (query.page_token == "old") co_return domain::InvalidField("page_token", "is not of this list");
     index::ListPage page;
@@ -95,6 +98,20 @@ class World {
     repository::SaveResult result = Must(repository_.Save(std::move(command)));
     list.Put(result.info);
     return result;
+  }
+
+  // Of a type whose stream loses messages.
+  AggregateRef Unsuitable(std::string id) const {
+    return {.context = "sales", .aggregate = type_ + "x", .entity_id = std::move(id)};
+  }
+  void MakeUnsuitableStream() {
+    const std::string body =
+        absl::StrCat(R"({"name":"CIM-EVENTS+sales+)", type_, R"(x","subjects":["cim.events.sales.)", type_,
+                     R"(x.>"],"discard":"old","max_msgs":10})");
+    const auto made = Must(base::BlockOn(
+        jetstream::CallApi(repository_.writes(), absl::StrCat("$JS.API.STREAM.CREATE.CIM-EVENTS+sales+", type_, "x"),
+                           body, TestRepository::In(std::chrono::seconds(20)))));
+    REQUIRE_FALSE(made.error.has_value());
   }
 
   void StartScrubber(uint64_t rate = 1'000'000) {
@@ -211,6 +228,41 @@ TEST_CASE("A history whose end is gone, or all of it, is damaged as long as it i
   world.list.Remove(world.Ref("a"));
   world.list.Remove(world.Ref("b"));
   CHECK(world.AfterAPass().damaged().empty());
+}
+
+TEST_CASE("The end of what is truncated, and of what has no CIDs, is missed as well", "[scrubber]") {
+  World world;
+  repository::SaveResult plain = world.Save(Command(world.Ref("a"), 0, 2));
+  world.Save(Command(world.Ref("b"), 0));
+  // As of a daemon that makes no CIDs.
+  plain.info.head_cid.clear();
+  world.list.Put(plain.info);
+  world.StartScrubber();
+  CHECK(world.AfterAPass().damaged().empty());
+  plain.info.version = 3;
+  world.list.Put(plain.info);
+  const pb::ScrubberInfo info = world.AfterAPass();
+  REQUIRE(info.damaged_size() == 1);
+  CHECK(info.damaged(0).aggregate().entity_id() == "a");
+  CHECK(info.damaged(0).first_break().reason() == pb::ChainBreak::REASON_TAIL_CUT);
+  CHECK(info.damaged(0).first_break().version() == 3);
+}
+
+TEST_CASE("Histories that cannot be verified do not hold up the others", "[scrubber]") {
+  World world;
+  for (const char* id : {"a", "b", "c", "d", "e"}) world.Save(Command(world.Ref(id), 0));
+  // Two on one page, of a stream that is not as it must be.
+  for (const char* id : {"aa", "ab"}) {
+    repository::AggregateInfo info;
+    info.ref = world.Unsuitable(id);
+    info.version = 1;
+    world.list.Put(info);
+  }
+  world.MakeUnsuitableStream();
+  world.StartScrubber();
+  const pb::ScrubberInfo info = world.AfterAPass();
+  CHECK(info.histories_skipped() >= 2);
+  CHECK(info.damaged().empty());
 }
 
 TEST_CASE("It stops at once, however slowly it is to read, and goes on where it was", "[scrubber]") {

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/domain/errors.h"
+#include "server/domain/subject.h"
 #include "server/index/database.h"
 #include "server/index/follower.h"
 #include "server/jetstream/api.h"
@@ -121,6 +122,28 @@ TEST_CASE("A list shows what was saved, with versions, tags, metadata and positi
   CHECK(a.position == known.position);
   CHECK(page.position == position);
   CHECK(page.next_page_token.empty());
+}
+
+TEST_CASE("Named chains are listed for who asks for them", "[index]") {
+  const auto nats = Must(NatsServer::Start({}));
+  const TempDir dir;
+  TestRepository repository(nats->url());
+  Daemon daemon(nats->url(), dir);
+  Save(repository, Command(Order("a"), 0));
+  domain::Position position;
+  for (uint64_t expected = 0; expected < 2; ++expected) {
+    repository::SaveCommand append = Command(domain::ChainRef("audit"), expected);
+    append.events.front().event.type = domain::kChainEntryType;
+    position = Save(repository, std::move(append));
+  }
+  ListQuery query = AtLeast(position);
+  CHECK(daemon.Entities(query) == std::vector<std::string>{"a"});
+  query.with_chains = true;
+  const ListPage page = Must(daemon.List(query));
+  REQUIRE(page.aggregates.size() == 2);
+  CHECK(page.aggregates[1].ref == domain::ChainRef("audit"));
+  CHECK(page.aggregates[1].version == 2);
+  CHECK(page.aggregates[1].head_cid == Must(repository.Info(domain::ChainRef("audit"))).head_cid);
 }
 
 TEST_CASE("Pages in every order hold each aggregate once", "[index]") {
