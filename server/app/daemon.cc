@@ -83,8 +83,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                  .clock = clock});
   daemon->read_model_bucket_ = std::make_unique<jetstream::Kv>(ReadModelBucketOf(self->config_), connections.writes,
                                                                connections.reads, &self->executor_);
-  daemon->read_models_ =
-      std::make_unique<readmodel::Store>(self->read_model_bucket_.get(), connections.writes, &self->executor_);
+  daemon->read_models_ = std::make_unique<readmodel::Store>(
+      self->read_model_bucket_.get(), connections.writes, &self->executor_,
+      readmodel::Store::Options{.max_load_bytes = static_cast<size_t>(self->config_.limits.max_load_size)});
   daemon->read_model_service_ =
       std::make_unique<rpc::ReadModelService>(self->read_models_.get(), RequestLimitsOf(self->config_.limits));
   daemon->watch_ =

@@ -19,6 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kListWindow = 32;  // Gets under way at once.
+constexpr size_t kListRounds = 8;   // Looks at the keys for one page.
 constexpr std::chrono::milliseconds kMissingFor{1000};
 constexpr std::chrono::milliseconds kFirstWait{5};
 constexpr std::chrono::milliseconds kLongestWait{250};
@@ -249,19 +250,12 @@ OutgoingMessage Kv::Encode(const KvWrite& write) const {
   return message;
 }
 
-base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const std::vector<KvWrite>& writes,
-                                                                 base::SteadyTime deadline) {
-  // They were stored together, so one that nobody has written since tells of all.
-  uint64_t after = writes.size();
-  for (const KvWrite& write : writes) {
-    --after;
-    CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await Last(write.key, ReadFrom::kLeader, deadline));
-    const bool same = entry.has_value() && entry->revision > write.revision.value_or(0) &&
-                      entry->operation == write.operation && entry->value == write.value &&
-                      OwnHeaders(entry->headers) == OwnHeaders(write.headers);
-    if (same) co_return entry->revision + after;
-  }
-  co_return std::optional<uint64_t>();
+base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const KvWrite& write, base::SteadyTime deadline) {
+  CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await Last(write.key, ReadFrom::kLeader, deadline));
+  const bool same = entry.has_value() && entry->revision > write.revision.value_or(0) &&
+                    entry->operation == write.operation && entry->value == write.value &&
+                    OwnHeaders(entry->headers) == OwnHeaders(write.headers);
+  co_return same ? std::optional(entry->revision) : std::nullopt;
 }
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Send(KvWrite write, base::SteadyTime deadline) {
@@ -293,11 +287,12 @@ base::Task<absl::StatusOr<uint64_t>> Kv::WriteAll(std::vector<KvWrite> writes, b
         case PublishOutcome::Kind::kStored:
           co_return outcome.last_sequence;
         case PublishOutcome::Kind::kConflict: {
-          if (unknown) {
-            CO_ASSIGN_OR_RETURN(const std::optional<uint64_t> copy, co_await FindCopy(writes, deadline));
-            if (copy.has_value()) co_return *copy;
-          }
-          co_return absl::AbortedError(absl::StrCat(what, ": another revision is there"));
+          if (!unknown) co_return absl::AbortedError(absl::StrCat(what, ": another revision is there"));
+          // The last is stored after all others, so it tells of all.
+          const absl::StatusOr<std::optional<uint64_t>> copy = co_await FindCopy(writes.back(), deadline);
+          if (copy.ok() && copy->has_value()) co_return **copy;
+          co_return domain::WriteOutcomeUnknown(what,
+                                                copy.ok() ? "others have written since" : copy.status().message());
         }
         case PublishOutcome::Kind::kRefused:
           if (unknown) co_return domain::WriteOutcomeUnknown(what, outcome.status.message());
@@ -438,15 +433,18 @@ base::Task<absl::StatusOr<std::vector<std::string>>> Kv::Keys(KeyFilter filter, 
   co_return std::vector<std::string>(first.begin(), first.end());
 }
 
-base::Task<absl::Status> Kv::AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
-                                           size_t& bytes, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<size_t>> Kv::AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
+                                                     size_t& bytes, base::SteadyTime deadline) {
   // Once more than the server's own answer only where a replica or a mirror might be behind.
   const ReadFrom from = replicated() ? ReadFrom::kLeader : ReadFrom::kAnyReplica;
   std::vector<base::Future<absl::StatusOr<Message>>> gets;
   for (const std::string& key : keys) gets.push_back(StartGet(key, from, deadline));
   absl::Status failed;
+  size_t read = 0;
   for (base::Future<absl::StatusOr<Message>>& get : gets) {
     absl::StatusOr<Message> answer = co_await get;
+    if (bytes == 0) continue;
+    ++read;
     absl::StatusOr<std::optional<KvEntry>> entry = FinishGet(std::move(answer), from);
     if (!entry.ok()) {
       failed = entry.status();
@@ -454,10 +452,11 @@ base::Task<absl::Status> Kv::AppendEntries(std::span<const std::string> keys, st
     }
     // Nothing: erased since.
     if (!entry->has_value() || (*entry)->operation == KvEntry::Operation::kDelete) continue;
-    bytes += (*entry)->value.size();
+    bytes -= std::min(bytes, (*entry)->value.size());
     entries.push_back(**std::move(entry));
   }
-  if (!failed.ok()) Forget();
+  if (failed.ok()) co_return read;
+  Forget();
   co_return failed;
 }
 
@@ -474,9 +473,9 @@ base::Task<absl::StatusOr<KvPage>> Kv::ListMatching(KeyFilter filter, std::strin
   max_entries = std::max<size_t>(max_entries, 1);
   CO_ASSIGN_OR_RETURN(const bool exists, co_await Exists(deadline));
   if (!exists) co_return page;
-  size_t bytes = 0;
-  while (true) {
-    // Deleted keys take room in this, so one page may need several.
+  size_t bytes = std::max<size_t>(max_bytes, 1);
+  // Deleted keys take room in this, so one page may need several.
+  for (size_t round = 0; round < kListRounds; ++round) {
     const size_t wanted = std::max(max_entries, kListWindow);
     CO_ASSIGN_OR_RETURN(const std::vector<std::string> keys, co_await Keys(filter, after, wanted, deadline));
     if (keys.empty()) co_return page;
@@ -484,17 +483,19 @@ base::Task<absl::StatusOr<KvPage>> Kv::ListMatching(KeyFilter filter, std::strin
       const size_t room = max_entries - page.entries.size();
       const size_t count = std::min({kListWindow, keys.size() - done, room});
       const std::span<const std::string> window(keys.data() + done, count);
-      CO_RETURN_IF_ERROR(co_await AppendEntries(window, page.entries, bytes, deadline));
-      done += count;
+      CO_ASSIGN_OR_RETURN(const size_t read, co_await AppendEntries(window, page.entries, bytes, deadline));
+      done += read;
       after = keys[done - 1];
       const bool last = done == keys.size() && keys.size() < wanted;
       if (last) co_return page;
-      if (page.entries.size() >= max_entries || bytes >= max_bytes) {
+      if (page.entries.size() >= max_entries || bytes == 0) {
         page.next = after;
         co_return page;
       }
     }
   }
+  page.next = after;
+  co_return page;
 }
 
 }  // namespace persistd::jetstream

@@ -5,7 +5,8 @@
 // is made at the first write; one that exists with settings under which values could vanish is refused, never changed.
 //
 // Errors are those of domain/errors.h, and Aborted (without detail) where another revision is there than was expected.
-// OUTCOME_UNKNOWN: a write got no answer in time. Thread-safe.
+// OUTCOME_UNKNOWN: a write got no answer in time, or it did and others have written since what may have been its value.
+// Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -63,7 +64,7 @@ struct KvWrite {
 
 struct KvPage {
   std::vector<KvEntry> entries;  // In the order of their keys.
-  std::string next;              // Pass as `after` for the next page; empty: this was the last one.
+  std::string next;              // Pass as `after` for the next page; empty: this was the last one, whatever it holds.
 };
 
 bool IsKvKey(absl::string_view key);
@@ -132,7 +133,8 @@ class Kv {
   absl::StatusOr<uint64_t> FinishCreate(absl::StatusOr<Message> answer) const;
 
   // The keys whose first tokens are `prefix` (all keys: ""), with their values, after `after`. A page ends at
-  // max_entries, or soon after max_bytes of values. Sees every acknowledged write that was there when it began.
+  // max_entries, or with the entry that reaches max_bytes of values; among many deleted keys also before, even empty.
+  // Sees every acknowledged write that was there when it began.
   base::Task<absl::StatusOr<KvPage>> List(std::string prefix, std::string after, size_t max_entries, size_t max_bytes,
                                           base::SteadyTime deadline);
   // The same, of keys that match a pattern of NATS and begin with a text; empty: whatever follows.
@@ -152,16 +154,15 @@ class Kv {
  private:
   OutgoingMessage Encode(const KvWrite& write) const;
   base::Task<absl::StatusOr<uint64_t>> Send(KvWrite write, base::SteadyTime deadline);
-  // After an attempt whose outcome is not known: the revision of the last of them that a copy has made; nullopt: none
-  // has.
-  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const std::vector<KvWrite>& writes,
-                                                               base::SteadyTime deadline);
+  // After an attempt whose outcome is not known: the revision that a copy of it has made; nullopt: none is there.
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const KvWrite& write, base::SteadyTime deadline);
   base::Task<absl::Status> MakeBucket(base::SteadyTime deadline);
   // The first `max` keys after `after`, deleted ones as well.
   base::Task<absl::StatusOr<std::vector<std::string>>> Keys(KeyFilter filter, std::string after, size_t max,
                                                             base::SteadyTime deadline);
-  base::Task<absl::Status> AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
-                                         size_t& bytes, base::SteadyTime deadline);
+  // How many of the keys were read: those up to the entry that left none of `bytes`.
+  base::Task<absl::StatusOr<size_t>> AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
+                                                   size_t& bytes, base::SteadyTime deadline);
   absl::Status CheckInfo(const nlohmann::json& info, uint64_t connection);
   void Forget() EXCLUDES(mutex_);
   bool MissingLately() const EXCLUDES(mutex_);

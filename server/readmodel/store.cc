@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -20,7 +21,7 @@ using jetstream::ReadFrom;
 
 // The copy of all documents that is read and written.
 constexpr absl::string_view kGeneration = "0";
-constexpr size_t kReadsAtOnce = 64;
+constexpr size_t kReadsAtOnce = 16;  // Documents in memory beside those that are asked for.
 constexpr size_t kPageBytes = 2u << 20;
 constexpr size_t kMaxSourceStreams = 64;
 constexpr std::chrono::milliseconds kFirstWait{1};
@@ -32,6 +33,27 @@ struct Decision {
   domain::Position source{};  // Of the document once it is written.
   bool writes = false;
 };
+
+// What earlier attempts of a call have made of its documents, as these tell.
+struct Earlier {
+  std::vector<const Mark*> marks;  // Of each document; nullptr: nothing.
+  size_t found = 0;
+  // The last of those that were written together is there. The first are stored first: then all of them were stored.
+  bool whole = false;
+  bool own = false;  // They were attempts of this call itself.
+};
+
+Earlier FindEarlier(const std::vector<Entry>& there, const std::string& request_id) {
+  Earlier earlier;
+  for (const Entry& entry : there) {
+    const Mark* mark = entry.Find(request_id);
+    earlier.marks.push_back(mark);
+    if (mark == nullptr) continue;
+    ++earlier.found;
+    if (mark->place == mark->count) earlier.whole = true;
+  }
+  return earlier;
+}
 
 absl::StatusOr<Decision> Decide(const Write& write, const Entry& there) {
   Decision decision;
@@ -55,92 +77,133 @@ absl::StatusOr<Decision> Decide(const Write& write, const Entry& there) {
   return decision;
 }
 
+// What a call makes of all its documents.
+absl::StatusOr<std::vector<Decision>> DecideAll(const WriteCommand& command, const std::vector<Entry>& there,
+                                                const Earlier& earlier) {
+  std::vector<Decision> decisions(there.size());
+  for (size_t i = 0; i < there.size(); ++i) {
+    const Write& write = command.writes[i];
+    if (const Mark* mark = earlier.marks[i]) {
+      decisions[i].result = {
+          .superseded = false, .revision = mark->revision, .existed = mark->existed, .deduplicated = !earlier.own};
+    } else if (earlier.whole) {
+      // It was left out, and stays so.
+      decisions[i].result.superseded = write.source.IsBehind(there[i].source);
+      decisions[i].result.revision = there[i].revision;
+    } else {
+      ASSIGN_OR_RETURN(decisions[i], Decide(write, there[i]));
+    }
+  }
+  return decisions;
+}
+
+std::vector<KvWrite> EncodeAll(const WriteCommand& command, const std::vector<Entry>& there,
+                               const std::vector<Decision>& decisions) {
+  Mark mark{.request_id = command.request_id};
+  mark.count = static_cast<size_t>(std::count_if(decisions.begin(), decisions.end(), std::mem_fn(&Decision::writes)));
+  std::vector<KvWrite> writes;
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    if (!decisions[i].writes) continue;
+    mark.place = writes.size() + 1;
+    const Write& write = command.writes[i];
+    writes.push_back(Encode(write, BucketKey(write.key, kGeneration), decisions[i].source, there[i], mark));
+  }
+  return writes;
+}
+
+std::vector<Written> ResultsOf(const std::vector<Decision>& decisions) {
+  std::vector<Written> results;
+  for (const Decision& decision : decisions) results.push_back(decision.result);
+  return results;
+}
+
 }  // namespace
 
 base::Task<absl::StatusOr<std::vector<Entry>>> Store::ReadEntries(const WriteCommand& command,
                                                                   base::SteadyTime deadline) {
+  std::vector<std::string> keys;
+  for (const Write& write : command.writes) keys.push_back(BucketKey(write.key, kGeneration));
   std::vector<Entry> entries;
-  CO_ASSIGN_OR_RETURN(const std::vector<std::optional<KvEntry>> stored, co_await ReadAll(KeysOf(command), deadline));
-  for (const std::optional<KvEntry>& entry : stored) entries.push_back(EntryOf(entry));
+  CO_RETURN_IF_ERROR(co_await ReadEach(
+      std::move(keys),
+      [&entries](std::optional<KvEntry> stored) {
+        entries.push_back(EntryOf(stored));
+        return absl::OkStatus();
+      },
+      deadline));
   co_return entries;
 }
 
 base::Task<absl::StatusOr<std::vector<Written>>> Store::Save(WriteCommand command, base::SteadyTime deadline) {
   std::chrono::milliseconds wait = kFirstWait;
+  absl::Status lost;          // Of an attempt of which nobody knows whether it is stored.
+  bool looked_again = false;  // At documents that do not show what others show.
   while (true) {
-    CO_ASSIGN_OR_RETURN(const std::vector<Entry> there, co_await ReadEntries(command, deadline));
-    std::vector<Written> results;
-    // They are stored together: what one says is so for all.
-    const bool stored = std::any_of(there.begin(), there.end(),
-                                    [&](const Entry& entry) { return entry.request_id == command.request_id; });
-    std::vector<KvWrite> writes;
-    std::vector<size_t> written;
-    for (size_t i = 0; i < there.size(); ++i) {
-      const Write& write = command.writes[i];
-      if (stored) {
-        results.push_back({.superseded = false, .revision = there[i].revision, .existed = true, .deduplicated = true});
-        continue;
-      }
-      CO_ASSIGN_OR_RETURN(Decision decision, Decide(write, there[i]));
-      results.push_back(decision.result);
-      if (!decision.writes) continue;
-      written.push_back(i);
-      writes.push_back(
-          Encode(write, BucketKey(write.key, kGeneration), decision.source, there[i].revision, command.request_id));
+    const absl::StatusOr<std::vector<Entry>> there = co_await ReadEntries(command, deadline);
+    if (!there.ok()) co_return lost.ok() ? there.status() : lost;
+    Earlier earlier = FindEarlier(*there, command.request_id);
+    earlier.own = !lost.ok();
+    if (!lost.ok() && earlier.found == 0) co_return lost;
+    if (earlier.found > 0 && earlier.found < there->size() && !looked_again) {
+      // They are not read at one moment: some may be from just before they were written together.
+      looked_again = true;
+      continue;
     }
-    if (writes.empty()) co_return results;
+    absl::StatusOr<std::vector<Decision>> decisions = DecideAll(command, *there, earlier);
+    if (!decisions.ok()) co_return lost.ok() ? decisions.status() : lost;
+    std::vector<KvWrite> writes = EncodeAll(command, *there, *decisions);
+    if (writes.empty()) co_return ResultsOf(*decisions);
+    const size_t count = writes.size();
     const absl::StatusOr<uint64_t> last = co_await kv_.WriteAll(std::move(writes), deadline);
     if (last.ok()) {
-      uint64_t revision = *last - written.size();
-      for (const size_t i : written) {
-        results[i].revision = ++revision;
-        Announce(command.writes[i], results[i]);
+      uint64_t revision = *last - count;
+      for (size_t i = 0; i < decisions->size(); ++i) {
+        Decision& decision = (*decisions)[i];
+        if (!decision.writes) continue;
+        decision.result.revision = ++revision;
+        Announce(command.writes[i], decision.result);
       }
-      co_return results;
+      co_return ResultsOf(*decisions);
     }
-    if (!absl::IsAborted(last.status())) co_return last.status();
-    // Somebody else has written one of them meanwhile.
+    if (domain::HasReason(last.status(), cim::persistence::v1::ERROR_REASON_OUTCOME_UNKNOWN)) {
+      lost = last.status();
+    } else if (!absl::IsAborted(last.status())) {
+      co_return lost.ok() ? last.status() : lost;
+    }
+    // Somebody else has written one of them meanwhile, or the documents tell what became of this attempt.
     const base::SteadyTime next = base::Clock::System().SteadyNow() + wait;
-    if (next >= deadline) co_return domain::Overloaded("others write these read models all the time");
+    if (next >= deadline) {
+      co_return lost.ok() ? domain::Overloaded("others write these read models all the time") : lost;
+    }
     co_await executor_.Sleep(next);
     wait = std::min(wait * 2, kLongestWait);
   }
 }
 
-base::Task<absl::StatusOr<std::vector<std::optional<KvEntry>>>> Store::ReadAll(std::vector<std::string> keys,
-                                                                               base::SteadyTime deadline) {
-  std::vector<std::optional<KvEntry>> entries;
+base::Task<absl::Status> Store::ReadEach(std::vector<std::string> keys, Use use, base::SteadyTime deadline) {
   if (keys.size() == 1) {
     CO_ASSIGN_OR_RETURN(std::optional<KvEntry> entry, co_await kv_.Last(keys.front(), ReadFrom::kLeader, deadline));
-    entries.push_back(std::move(entry));
-    co_return entries;
+    co_return use(std::move(entry));
   }
   CO_ASSIGN_OR_RETURN(const bool exists, co_await kv_.Exists(deadline));
-  if (!exists) co_return std::vector<std::optional<KvEntry>>(keys.size());
   for (size_t begin = 0; begin < keys.size(); begin += kReadsAtOnce) {
     std::vector<base::Future<absl::StatusOr<jetstream::Message>>> gets;
-    for (size_t i = begin; i < std::min(keys.size(), begin + kReadsAtOnce); ++i) {
-      gets.push_back(kv_.StartGet(keys[i], ReadFrom::kLeader, deadline));
-    }
     absl::Status failed;
+    for (size_t i = begin; i < std::min(keys.size(), begin + kReadsAtOnce); ++i) {
+      if (exists) {
+        gets.push_back(kv_.StartGet(keys[i], ReadFrom::kLeader, deadline));
+      } else {
+        failed.Update(use(std::nullopt));
+      }
+    }
     for (base::Future<absl::StatusOr<jetstream::Message>>& get : gets) {
       absl::StatusOr<jetstream::Message> answer = co_await get;
       absl::StatusOr<std::optional<KvEntry>> entry = kv_.FinishGet(std::move(answer), ReadFrom::kLeader);
-      if (entry.ok()) {
-        entries.push_back(*std::move(entry));
-      } else {
-        failed = entry.status();
-      }
+      if (failed.ok()) failed = entry.ok() ? use(*std::move(entry)) : entry.status();
     }
     CO_RETURN_IF_ERROR(failed);
   }
-  co_return entries;
-}
-
-std::vector<std::string> Store::KeysOf(const WriteCommand& command) {
-  std::vector<std::string> keys;
-  for (const Write& write : command.writes) keys.push_back(BucketKey(write.key, kGeneration));
-  return keys;
+  co_return absl::OkStatus();
 }
 
 base::Task<absl::StatusOr<ReadModel>> Store::Get(domain::ReadModelKey key, base::SteadyTime deadline) {
@@ -148,24 +211,31 @@ base::Task<absl::StatusOr<ReadModel>> Store::Get(domain::ReadModelKey key, base:
                       co_await kv_.Last(BucketKey(key, kGeneration), ReadFrom::kLeader, deadline));
   const bool deleted = entry.has_value() && entry->operation == KvEntry::Operation::kDelete;
   if (!entry.has_value() || deleted) co_return domain::ReadModelNotFound(key, deleted);
-  co_return Decode(std::move(key), kv_.stream(), *std::move(entry));
+  co_return Decode(std::move(key), *std::move(entry), kv_.options().ttl);
 }
 
 base::Task<absl::StatusOr<std::vector<std::optional<ReadModel>>>> Store::GetMany(std::vector<domain::ReadModelKey> keys,
                                                                                  base::SteadyTime deadline) {
   std::vector<std::string> bucket_keys;
   for (const domain::ReadModelKey& key : keys) bucket_keys.push_back(BucketKey(key, kGeneration));
-  CO_ASSIGN_OR_RETURN(std::vector<std::optional<KvEntry>> entries, co_await ReadAll(std::move(bucket_keys), deadline));
   std::vector<std::optional<ReadModel>> models;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    std::optional<KvEntry>& entry = entries[i];
-    if (!entry.has_value() || entry->operation == KvEntry::Operation::kDelete) {
-      models.emplace_back();
-      continue;
+  size_t bytes = 0;
+  const auto use = [&](std::optional<KvEntry> stored) -> absl::Status {
+    domain::ReadModelKey& key = keys[models.size()];
+    std::optional<ReadModel>& model = models.emplace_back();
+    if (!stored.has_value() || stored->operation == KvEntry::Operation::kDelete) return absl::OkStatus();
+    bytes += stored->value.size();
+    if (bytes > options_.max_load_bytes) {
+      return domain::TooLarge({.name = "read models",
+                               .limit = options_.max_load_bytes,
+                               .value = bytes,
+                               .config_key = "limits.max_load_size"},
+                              "ask for fewer at once");
     }
-    CO_ASSIGN_OR_RETURN(ReadModel model, Decode(std::move(keys[i]), kv_.stream(), *std::move(entry)));
-    models.emplace_back(std::move(model));
-  }
+    model = Decode(std::move(key), *std::move(stored), kv_.options().ttl);
+    return absl::OkStatus();
+  };
+  CO_RETURN_IF_ERROR(co_await ReadEach(std::move(bucket_keys), use, deadline));
   co_return models;
 }
 
@@ -180,8 +250,7 @@ base::Task<absl::StatusOr<ListPage>> Store::List(ListQuery query, base::SteadyTi
   for (KvEntry& entry : found.entries) {
     std::optional<domain::ReadModelKey> key = ParseBucketKey(entry.key, kGeneration);
     if (!key.has_value()) continue;  // Not written by us.
-    CO_ASSIGN_OR_RETURN(ReadModel model, Decode(*std::move(key), kv_.stream(), std::move(entry)));
-    page.read_models.push_back(std::move(model));
+    page.read_models.push_back(Decode(*std::move(key), std::move(entry), kv_.options().ttl));
   }
   co_return page;
 }

@@ -40,7 +40,7 @@ class Daemon {
   explicit Daemon(const std::string& url = Nats().url())
       : repository_(url),
         kv_({.bucket = "cim-read-models"}, &repository_.writes(), &repository_.writes(), &repository_.executor()),
-        store_(&kv_, &repository_.writes(), &repository_.executor()) {}
+        store_(&kv_, &repository_.writes(), &repository_.executor(), {.max_load_bytes = 4u << 20}) {}
 
   absl::StatusOr<std::vector<Written>> SaveAll(std::vector<Write> writes, std::string request_id = FreshId()) {
     return base::BlockOn(store_.Save({.writes = std::move(writes), .request_id = std::move(request_id)}, In()));
