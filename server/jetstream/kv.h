@@ -41,6 +41,9 @@ struct KvOptions {
   std::chrono::milliseconds ttl{0};  // How long a value stays; 0: for ever.
   uint64_t max_bytes = 0;            // Of the whole bucket; 0: no limit.
   std::string description = "persistd";
+  // What writers need of a bucket that exists. One that is made here has both.
+  bool batches = false;    // WriteAll of several.
+  bool entry_ttl = false;  // Values with a time to live of their own.
 };
 
 struct KvEntry {
