@@ -24,6 +24,7 @@ constexpr absl::string_view kEarlierRequests = "persistd-earlier-requests";
 constexpr absl::string_view kOver = "over";
 constexpr absl::string_view kNew = "new";
 constexpr absl::string_view kTtl = "Nats-TTL";
+constexpr absl::string_view kRollup = "Nats-Rollup";
 constexpr absl::string_view kOperation = "KV-Operation";
 constexpr char kUntyped[] = "application/octet-stream";
 
@@ -110,7 +111,10 @@ jetstream::KvWrite Encode(const Write& write, std::string bucket_key, const doma
   if (!source.streams().empty()) headers.Add(kSource, source.ToToken());
   headers.Add(kRequestId, ToText(mark, !there.deleted));
   if (std::string earlier = EarlierOf(there); !earlier.empty()) headers.Add(kEarlierRequests, std::move(earlier));
-  if (write.ttl.has_value()) headers.Add(kTtl, absl::StrCat(write.ttl->count(), "s"));
+  if (write.ttl.has_value()) {
+    headers.Add(kTtl, absl::StrCat(write.ttl->count(), "s"));
+    headers.Add(kRollup, "sub");  // Or what was there before would be back when it ends.
+  }
   return encoded;
 }
 

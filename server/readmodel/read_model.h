@@ -30,6 +30,7 @@ struct Write {
   std::optional<domain::Payload> payload{};  // nullopt: the document is deleted.
   uint32_t schema_version = 1;
   domain::Position source{};                    // Empty: whatever it was made from.
+  std::string source_field = "source";          // How errors name it.
   std::optional<uint64_t> expected_revision{};  // 0: there must be none; nullopt: whatever there is.
   std::optional<std::chrono::seconds> ttl{};    // nullopt: it stays.
 };

@@ -69,8 +69,8 @@ absl::StatusOr<Decision> Decide(const Write& write, const Entry& there) {
   decision.source = there.source;
   decision.source.Advance(write.source);
   if (decision.source.streams().size() > kMaxSourceStreams) {
-    return domain::InvalidField(
-        "source", absl::StrCat("names more than ", kMaxSourceStreams, " streams, together with what is known already"));
+    return domain::InvalidField(write.source_field, absl::StrCat("names more than ", kMaxSourceStreams,
+                                                                 " streams, together with what is known already"));
   }
   // There is nothing to delete, and nothing to remember of it.
   decision.writes = write.payload.has_value() || !there.deleted || decision.source != there.source;

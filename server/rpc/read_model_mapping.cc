@@ -58,6 +58,7 @@ absl::StatusOr<readmodel::Write> ToWrite(const pb::ReadModelWrite& request, cons
   }
   RETURN_IF_ERROR(CheckSchemaVersion(request.schema_version(), path.Child("schema_version")));
   if (request.schema_version() != 0) write.schema_version = request.schema_version();
+  write.source_field = path.Child("source").ToString();
   if (request.has_source()) {
     ASSIGN_OR_RETURN(write.source, ToPosition(request.source(), path.Child("source")));
   }

@@ -120,6 +120,11 @@ TEST_CASE("Bad requests for read models name the field", "[read-models]") {
   *several.add_writes() = WriteOf("t", "1").write();
   *several.add_writes() = WriteOf("t", "1").write();
   CHECK(FieldOf(api.SaveReadModels(several).status()) == "writes[1].key");
+  several.mutable_writes(1)->mutable_key()->set_id("2");
+  std::string token = "S0:1:1";
+  for (int i = 100; i < 164; ++i) absl::StrAppend(&token, ",S", i, ":1:1");
+  several.mutable_writes(1)->mutable_source()->set_token(token);
+  CHECK(FieldOf(api.SaveReadModels(several).status()) == "writes[1].source");
   pb::ListReadModelsRequest list;
   list.set_type("t");
   list.set_id_pattern(">.a");

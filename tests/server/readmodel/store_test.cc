@@ -2,23 +2,27 @@
 #include "server/readmodel/store.h"
 
 #include <atomic>
+#include <barrier>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cim/persistence/v1/errors.pb.h"
 #include "server/domain/errors.h"
+#include "server/readmodel/key.h"
 #include "tests/server/repository/repository_fixture.h"
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
 #include "tests/testing/nats_server.h"
 #include "tests/testing/poll.h"
+#include "tests/testing/tcp_proxy.h"
 
 namespace persistd::readmodel {
 namespace {
@@ -29,6 +33,7 @@ using domain::ReadModelKey;
 using repository::FreshId;
 using repository::Nats;
 using repository::TestRepository;
+using std::chrono_literals::operator""h;
 using std::chrono_literals::operator""s;
 using testing::Must;
 using testing::NatsServer;
@@ -37,9 +42,9 @@ using testing::PollUntil;
 // The store of one daemon.
 class Daemon {
  public:
-  explicit Daemon(const std::string& url = Nats().url())
+  explicit Daemon(const std::string& url = Nats().url(), jetstream::KvOptions bucket = {.bucket = "cim-read-models"})
       : repository_(url),
-        kv_({.bucket = "cim-read-models"}, &repository_.writes(), &repository_.writes(), &repository_.executor()),
+        kv_(std::move(bucket), &repository_.writes(), &repository_.writes(), &repository_.executor()),
         store_(&kv_, &repository_.writes(), &repository_.executor(), {.max_load_bytes = 4u << 20}) {}
 
   absl::StatusOr<std::vector<Written>> SaveAll(std::vector<Write> writes, std::string request_id = FreshId()) {
@@ -50,6 +55,9 @@ class Daemon {
     if (!written.ok()) return written.status();
     return written->front();
   }
+  jetstream::Kv& kv() { return kv_; }
+  // Removes all that is there of it, as if it had never been stored.
+  void Lose(const ReadModelKey& key) { Must(base::BlockOn(kv_.Erase(BucketKey(key, "0"), ~uint64_t{0} >> 1, In()))); }
   absl::StatusOr<ReadModel> Get(const ReadModelKey& key) { return base::BlockOn(store_.Get(key, In())); }
   absl::StatusOr<std::vector<std::optional<ReadModel>>> GetMany(std::vector<ReadModelKey> keys) {
     return base::BlockOn(store_.GetMany(std::move(keys), In()));
@@ -243,6 +251,147 @@ TEST_CASE("A write that is repeated with its id is recognised", "[store]") {
   CHECK(ReasonOf(other.Save(create, "id-2").status()) == pb::ERROR_REASON_REVISION_CONFLICT);
 }
 
+TEST_CASE("A repeated write is recognised though others have written since, and answers its own revision", "[store]") {
+  Daemon daemon;
+  const ReadModelKey key{.type = FreshType(), .id = "1"};
+  const Written first = Must(daemon.Save(To(key, "first"), "id-1"));
+  const Written deletion = Must(daemon.Save(Deletion(key), "id-2"));
+  CHECK(deletion.existed);
+  const Written none = Must(daemon.Save(Deletion(key, At(1)), "id-3"));
+  CHECK_FALSE(none.existed);
+  for (int i = 0; i < 5; ++i) Must(daemon.Save(To(key, absl::StrCat("other", i))));
+  for (const auto& [write, id, expected] :
+       {std::tuple(To(key, "first"), "id-1", first), std::tuple(Deletion(key), "id-2", deletion),
+        std::tuple(Deletion(key, At(1)), "id-3", none)}) {
+    CAPTURE(id);
+    const Written again = Must(daemon.Save(write, id));
+    CHECK(again.deduplicated);
+    CHECK(again.revision == expected.revision);
+    CHECK(again.existed == expected.existed);
+  }
+  CHECK(Must(daemon.Get(key)).payload.data == "other4");
+  // It is the ninth now.
+  Must(daemon.Save(To(key, "other5")));
+  CHECK_FALSE(Must(daemon.Save(To(key, "first"), "id-1")).deduplicated);
+}
+
+TEST_CASE("A write whose answer is lost is stored once, though others write over it", "[store]") {
+  const auto proxy = Must(testing::TcpProxy::Start(Nats().port()));
+  Daemon struck(absl::StrCat("nats://127.0.0.1:", proxy->port()));
+  Daemon other;
+  for (const int others : {1, 7, 8}) {
+    CAPTURE(others);
+    const ReadModelKey key{.type = FreshType(), .id = "1"};
+    Must(struck.Save(To(key, "before")));
+    const std::string data = absl::StrCat("strike-", others);
+    proxy->StrikeAt(data, testing::TcpProxy::Strike::kLoseAnswers);
+    absl::StatusOr<Written> written;
+    std::thread saver([&] { written = struck.Save(To(key, data)); });
+    CHECK(proxy->WaitForStrike(30s));
+    uint64_t revision = 0;
+    CHECK(PollUntil(
+        [&] {
+          const ReadModel model = Must(other.Get(key));
+          revision = model.revision;
+          return model.payload.data == data;
+        },
+        30s));
+    for (int i = 0; i < others; ++i) Must(other.Save(To(key, "over")));
+    proxy->CutStruck();
+    saver.join();
+    INFO(written.status());
+    if (others < 8) {
+      CHECK(Must(written).revision == revision);
+      CHECK_FALSE(Must(written).deduplicated);
+    } else {
+      CHECK(ReasonOf(written.status()) == pb::ERROR_REASON_OUTCOME_UNKNOWN);
+    }
+    CHECK(Must(other.Get(key)).payload.data == "over");
+  }
+}
+
+TEST_CASE("What a power cut has taken of several is written by the repeat, and nothing else", "[store]") {
+  Daemon daemon;
+  const std::string type = FreshType();
+  const auto key = [&](int i) { return ReadModelKey{.type = type, .id = absl::StrCat(i)}; };
+  Must(daemon.Save(To(key(4), "new", At(9))));
+  const std::vector<Write> writes = {To(key(1), "1"), To(key(2), "2"), Deletion(key(3)), To(key(4), "old", At(8)),
+                                     To(key(5), "5")};
+  const std::vector<Written> first = Must(daemon.SaveAll(writes, "id-1"));
+  Must(daemon.Save(To(key(1), "later")));
+  daemon.Lose(key(5));
+  const std::vector<Written> again = Must(daemon.SaveAll(writes, "id-1"));
+  CHECK(Must(daemon.Get(key(1))).payload.data == "later");
+  CHECK(again[0].revision == first[0].revision);
+  CHECK(again[1].revision == first[1].revision);
+  CHECK(again[3].superseded);
+  CHECK_FALSE(again[4].deduplicated);
+  CHECK(Must(daemon.Get(key(5))).revision == again[4].revision);
+
+  // Now all of it is there, and what was left out stays so.
+  Must(daemon.Save(To(key(3), "not to be deleted")));
+  const std::vector<Written> third = Must(daemon.SaveAll(writes, "id-1"));
+  CHECK(third[0].revision == first[0].revision);
+  CHECK(third[4].deduplicated);
+  CHECK(third[4].revision == again[4].revision);
+  CHECK(Must(daemon.Get(key(3))).payload.data == "not to be deleted");
+}
+
+TEST_CASE("Documents that are too large together are not returned together", "[store]") {
+  Daemon daemon;
+  const std::string type = FreshType();
+  std::vector<ReadModelKey> keys;
+  for (int i = 0; i < 9; ++i) {
+    keys.push_back({.type = type, .id = absl::StrCat(i)});
+    Must(daemon.Save(To(keys.back(), std::string(512u << 10, 'x'))));
+  }
+  const absl::Status status = daemon.GetMany(keys).status();
+  CHECK(ReasonOf(status) == pb::ERROR_REASON_TOO_LARGE);
+  keys.pop_back();
+  CHECK(Must(daemon.GetMany(keys)).size() == 8);
+}
+
+TEST_CASE("What others have put into the bucket is a document of version 1", "[store]") {
+  Daemon daemon;
+  const ReadModelKey key{.type = FreshType(), .id = "1"};
+  jetstream::Headers headers;
+  headers.Add("persistd-schema-version", "x");
+  headers.Add("persistd-source", "x");
+  headers.Add("persistd-request-id", "x");
+  Must(base::BlockOn(daemon.kv().Put(BucketKey(key, "0"), "foreign", TestRepository::In(30s), headers)));
+  const ReadModel model = Must(daemon.Get(key));
+  CHECK(model.schema_version == 1);
+  CHECK(model.payload.data == "foreign");
+  CHECK(Must(daemon.List({.type = key.type})).read_models.size() == 1);
+  CHECK(Must(daemon.Save(To(key, "ours"))).revision > model.revision);
+}
+
+TEST_CASE("Where a bucket keeps several revisions none of them is back when a document ends", "[store]") {
+  const auto nats = Must(NatsServer::Start({}));
+  Daemon daemon(nats->url(), {.bucket = "old-ones", .history = 5, .ttl = 1h});
+  const ReadModelKey key{.type = "t", .id = "1"};
+  const ReadModelKey second{.type = "t", .id = "2"};
+  Must(daemon.SaveAll({To(key, "first"), To(second, "first")}));
+  CHECK(Must(daemon.Get(key)).expires == Must(daemon.Get(key)).updated + 1h);
+  Write write = To(key, "short");
+  write.expected_revision = Must(daemon.Get(key)).revision;
+  write.ttl = 2s;
+  Write other = To(second, "short");
+  other.ttl = 2s;
+  Must(daemon.SaveAll({write, other}));
+  Must(daemon.Save(other));
+  CHECK(Must(daemon.Get(key)).payload.data == "short");
+  CHECK(Must(daemon.Get(key)).expires == Must(daemon.Get(key)).updated + 2s);
+  for (const ReadModelKey& ended : {key, second}) {
+    CHECK(PollUntil(
+        [&] {
+          return Must(daemon.GetMany({ended, ended})).front().value_or(ReadModel()).payload.data != "short";
+        },
+        30s));
+    CHECK(absl::IsNotFound(daemon.Get(ended).status()));
+  }
+}
+
 TEST_CASE("A read model with a time to live ends by itself", "[store]") {
   Daemon daemon;
   const ReadModelKey key{.type = FreshType(), .id = "1"};
@@ -345,6 +494,62 @@ TEST_CASE("Two daemons agree with a simple model, also when nats-server is kille
     } else {
       CHECK(absl::IsNotFound(read.status()));
     }
+  }
+}
+
+TEST_CASE("Counters of several daemons are exact, also when nats-server is killed in between", "[store]") {
+  const auto nats = Must(NatsServer::Start({.sync_always = true}));
+  Daemon daemons[] = {Daemon(nats->url()), Daemon(nats->url())};
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 24;
+  const std::vector<ReadModelKey> keys = {{.type = "c", .id = "1"}, {.type = "c", .id = "2"}, {.type = "c", .id = "3"}};
+  for (const ReadModelKey& key : keys) Must(daemons[0].Save(To(key, "0")));
+  std::atomic<int> round = 0;
+  // One increment of each thread in a round: so no repeat comes after more others than a document remembers.
+  std::barrier barrier(kThreads, [&]() noexcept { ++round; });
+  const auto settled = [](const auto& call) {
+    auto result = call();
+    (void)PollUntil([&] { return !absl::IsUnavailable(result.status()) || (result = call(), false); }, 120s);
+    return result;
+  };
+  const auto increment = [&](Daemon& daemon) {
+    while (true) {
+      const auto models = Must(settled([&] { return daemon.GetMany(keys); }));
+      std::vector<Write> writes;
+      for (const std::optional<ReadModel>& model : models) {
+        writes.push_back(To(model->key, absl::StrCat(std::stoi(model->payload.data) + 1)));
+        writes.back().expected_revision = model->revision;
+      }
+      const std::string id = FreshId();
+      const auto save = [&] { return daemon.SaveAll(writes, id); };
+      const absl::StatusOr<std::vector<Written>> written = settled(save);
+      if (!written.ok() && ReasonOf(written.status()) == pb::ERROR_REASON_REVISION_CONFLICT) continue;
+      const std::vector<Written> again = Must(settled(save));
+      for (size_t i = 0; i < keys.size(); ++i) {
+        if (!again[i].deduplicated || again[i].revision != Must(written)[i].revision) return false;
+      }
+      return true;
+    }
+  };
+  std::atomic<bool> repeats_agree = true;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (int done = 0; done < kRounds; ++done) {
+        if (!increment(daemons[i % 2])) repeats_agree = false;
+        barrier.arrive_and_wait();
+      }
+    });
+  }
+  for (const int at : {5, 11, 17}) {
+    CHECK(PollUntil([&] { return round >= at; }, 120s));
+    nats->Kill9();
+    Must(nats->Restart());
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(repeats_agree);
+  for (const std::optional<ReadModel>& model : Must(daemons[1].GetMany(keys))) {
+    CHECK(model->payload.data == absl::StrCat(kThreads * kRounds));
   }
 }
 
