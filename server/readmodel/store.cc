@@ -136,17 +136,17 @@ base::Task<absl::StatusOr<std::vector<Entry>>> Store::ReadEntries(const WriteCom
 
 base::Task<absl::StatusOr<std::vector<Written>>> Store::Save(WriteCommand command, base::SteadyTime deadline) {
   std::chrono::milliseconds wait = kFirstWait;
-  absl::Status lost;          // Of an attempt of which nobody knows whether it is stored.
-  bool looked_again = false;  // At documents that do not show what others show.
+  absl::Status lost;  // Of an attempt of which nobody knows whether it is stored.
+  size_t seen = 0;    // Documents that told of earlier attempts when they were read before.
   while (true) {
     const absl::StatusOr<std::vector<Entry>> there = co_await ReadEntries(command, deadline);
     if (!there.ok()) co_return lost.ok() ? there.status() : lost;
     Earlier earlier = FindEarlier(*there, command.request_id);
     earlier.own = !lost.ok();
     if (!lost.ok() && earlier.found == 0) co_return lost;
-    if (earlier.found > 0 && earlier.found < there->size() && !looked_again) {
+    if (earlier.found < there->size() && earlier.found != seen) {
       // They are not read at one moment: some may be from just before they were written together.
-      looked_again = true;
+      seen = earlier.found;
       continue;
     }
     absl::StatusOr<std::vector<Decision>> decisions = DecideAll(command, *there, earlier);
