@@ -14,39 +14,10 @@ namespace {
 
 namespace pb = cim::persistence::v1;
 
-using Flags = std::vector<const char*>;
-
-absl::Status Refuse(const Arguments& arguments, const std::string& verb, const Flags& flags) {
-  for (const char* const flag : flags) {
-    if (arguments.Has(flag)) return absl::InvalidArgumentError(absl::StrCat(verb, " takes no --", flag));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::optional<pb::Payload>> Content(const Arguments& arguments, std::istream& in) {
-  const auto json = arguments.Get("data");
-  const auto file = arguments.Get("file");
-  const auto type = arguments.Get("content-type");
-  if (json.has_value() && file.has_value()) return absl::InvalidArgumentError("give --data or --file, not both");
-  if (type.has_value() && !file.has_value()) return absl::InvalidArgumentError("--content-type is of --file");
-  if (json.has_value()) {
-    absl::StatusOr<pb::Payload> payload = ParsePayload("--data", *json);
-    if (!payload.ok()) return payload.status();
-    return *std::move(payload);
-  }
-  if (!file.has_value()) return std::nullopt;
-  absl::StatusOr<std::string> bytes = ReadInput(*file, in);
-  if (!bytes.ok()) return bytes.status();
-  pb::Payload payload;
-  payload.set_content_type(type.value_or(""));
-  payload.set_data(*std::move(bytes));
-  return payload;
-}
-
 absl::StatusOr<pb::AppendToChainRequest> BuildAppend(const Arguments& arguments, std::istream& in) {
   pb::AppendToChainRequest request;
   request.set_chain(arguments.positionals()[1]);
-  absl::StatusOr<std::optional<pb::Payload>> content = Content(arguments, in);
+  absl::StatusOr<std::optional<pb::Payload>> content = ReadContent(arguments, in);
   if (!content.ok()) return content.status();
   if (content->has_value()) *request.mutable_content() = **std::move(content);
   const auto sequence = arguments.GetNumber("expected-sequence");

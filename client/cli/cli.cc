@@ -19,6 +19,7 @@
 #include "client/cli/help.h"
 #include "client/cli/json_text.h"
 #include "client/cli/messages.h"
+#include "client/cli/read_models.h"
 #include "client/cli/requests.h"
 #include "client/cli/stream_saves.h"
 #include "client/cli/types.h"
@@ -172,6 +173,43 @@ class Command {
     // As it is, for a file or another program.
     environment_.out << block->data() << std::flush;
     return environment_.out ? kExitOk : Fail("cannot write the output");
+  }
+
+  int ReadModel(const Arguments& arguments, const Client& client) {
+    auto request = BuildReadModel(arguments, environment_.in);
+    if (!request.ok()) return UsageError(request.status());
+    if (const auto* const save = std::get_if<pb::SaveReadModelRequest>(&*request)) {
+      const auto response = client.SaveReadModel(*save);
+      if (!response.ok()) return CallError(std::nullopt, response.status(), save->request_id());
+      return PrintForPeople(ToJson(*response));
+    }
+    if (const auto* const remove = std::get_if<pb::DeleteReadModelRequest>(&*request)) {
+      const auto response = client.DeleteReadModel(*remove);
+      if (!response.ok()) return CallError(std::nullopt, response.status(), remove->request_id());
+      return PrintForPeople(ToJson(*response));
+    }
+    if (const auto* const get = std::get_if<pb::GetReadModelRequest>(&*request)) {
+      return PrintAnswer(client.GetReadModel(*get));
+    }
+    return ListReadModels(arguments, std::get<pb::ListReadModelsRequest>(*std::move(request)), client);
+  }
+
+  int ListReadModels(const Arguments& arguments, pb::ListReadModelsRequest request, const Client& client) {
+    const auto limit = arguments.GetNumber("limit");
+    if (!limit.ok()) return UsageError(limit.status());
+    uint64_t left = limit->value_or(UINT64_MAX);
+    request.set_page_size(static_cast<int32_t>(std::min<uint64_t>(left, kPageSize)));
+    while (left > 0) {
+      const auto page = client.ListReadModels(request);
+      if (!page.ok()) return CallError(std::nullopt, page.status());
+      for (const pb::ReadModel& model : page->read_models()) {
+        if (left-- == 0) return kExitOk;
+        if (const int code = Print(ToJson(model)); code != kExitOk) return code;
+      }
+      if (page->next_page_token().empty()) break;
+      request.set_page_token(page->next_page_token());
+    }
+    return kExitOk;
   }
 
   int Verify(const Arguments& arguments, const Client& client) {
@@ -332,6 +370,7 @@ const CommandSpec* FindCommand(const std::string& name) {
       {"list", &Command::List, ListFlags()},
       {"chain", &Command::Chain, ChainFlags()},
       {"block", &Command::Block, BlockFlags()},
+      {"read-model", &Command::ReadModel, ReadModelFlags()},
       {"verify", &Command::Verify, VerifyFlags()},
       {"export", &Command::Export, ExportFlags()},
       {"info", &Command::Info, {}},

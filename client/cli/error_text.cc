@@ -39,7 +39,12 @@ std::string Facts(const pb::ErrorDetail& detail) {
     if (!loss.expected_cid().empty()) absl::StrAppend(&text, "  expected cid: ", loss.expected_cid(), "\n");
     if (!loss.actual_cid().empty()) absl::StrAppend(&text, "  actual cid: ", loss.actual_cid(), "\n");
   }
-  if (detail.deleted()) text += "  deleted: yes, its history can still be read\n";
+  if (detail.has_revision_conflict()) {
+    const auto& conflict = detail.revision_conflict();
+    absl::StrAppend(&text, "  expected revision: ", conflict.expected_revision(), "\n");
+    absl::StrAppend(&text, "  actual revision: ", conflict.actual_revision(), "\n");
+  }
+  if (detail.deleted() && !detail.has_read_model()) text += "  deleted: yes, its history can still be read\n";
   if (detail.has_retry_delay()) {
     absl::StrAppend(&text, "  retry after: ", google::protobuf::util::TimeUtil::ToString(detail.retry_delay()), "\n");
   }
@@ -53,6 +58,8 @@ std::string Advice(const absl::Status& status, const std::optional<pb::ErrorDeta
       return "use a new --request-id for a new save, or none";
     case pb::ERROR_REASON_VERSION_CONFLICT:
       return "somebody else saved it first: load it again, decide again, and save with its version now";
+    case pb::ERROR_REASON_REVISION_CONFLICT:
+      return "somebody else wrote it first: read it again, decide again, and write with its revision now";
     case pb::ERROR_REASON_TOO_LARGE:
       return "send less at once, or raise the limit in the daemon's configuration";
     case pb::ERROR_REASON_STORAGE_FULL:

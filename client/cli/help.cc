@@ -18,6 +18,7 @@ commands:
   snapshot     takes, lists and deletes snapshots of an aggregate
   chain        appends to a named chain, prints its entries
   block        stores and prints blocks by their content identifiers (CIDs)
+  read-model   saves, prints, deletes and lists read models
   verify       verifies a history or a chain, in the daemon or in a CAR file
   export       writes a history or a chain to a CAR file
   info         tells about the daemon: versions, NATS, durability, warnings
@@ -235,6 +236,35 @@ examples:
   persistctl chain get audit --reverse --limit 1 | jq -r .cid
 )";
 
+constexpr char kReadModel[] =
+    R"(persistctl read-model keeps documents made for reading. The id may have several tokens joined by dots, by which
+patterns select.
+
+usage: persistctl read-model save TYPE/ID --data JSON | --file FILE [--content-type TYPE] [flags]
+       persistctl read-model get TYPE/ID [--schema-version N]
+       persistctl read-model delete TYPE/ID [--source POSITION] [--expected-revision N] [--request-id ID]
+       persistctl read-model list TYPE [--prefix TEXT] [--pattern PATTERN] [--limit N]
+
+save:
+  --data JSON            the content, stored byte for byte; @FILE reads it from a file
+  --file FILE            the content is the bytes of this file; - is standard input
+  --content-type TYPE    what they are; default: application/octet-stream
+  --schema-version N     the version of its schema; default 1
+  --source POSITION      what it was made from, as a save returned it; what is from an older one does not replace it
+  --expected-revision N  only when it has this revision; 0: only when there is none
+  --ttl TIME             how long it stays, like 90s, 5m or 24h; default: until it is deleted
+  --request-id ID        repeat a write with the same id and it is stored once; default: a fresh UUIDv7
+
+get prints the document; with --schema-version only one of that version. list prints one JSON document a line:
+  --prefix TEXT      only ids that begin with this
+  --pattern PATTERN  only ids that match: * is one token, > one or more at the end
+  --limit N          at most N
+
+examples:
+  persistctl read-model save products/electronics.42 --data '{"name": "Radio", "stock": 3}'
+  persistctl read-model list products --pattern 'electronics.*' | jq -r .key.id
+)";
+
 constexpr char kVerify[] =
     R"(persistctl verify computes every content identifier (CID) of a history anew and follows every link. It prints what it
 came to as JSON, its progress on standard error, and exits with 1 when something is wrong.
@@ -336,6 +366,7 @@ const char* HelpText(const std::string& command) {
   if (command == "types") return kTypes;
   if (command == "chain") return kChain;
   if (command == "block") return kBlock;
+  if (command == "read-model") return kReadModel;
   if (command == "verify") return kVerify;
   if (command == "export") return kExport;
   return kMain;

@@ -50,4 +50,31 @@ absl::StatusOr<pb::Payload> ParsePayload(absl::string_view what, std::string val
   return client::JsonPayload(std::move(value));
 }
 
+absl::Status Refuse(const Arguments& arguments, const std::string& verb, const Flags& flags) {
+  for (const char* const flag : flags) {
+    if (arguments.Has(flag)) return absl::InvalidArgumentError(absl::StrCat(verb, " takes no --", flag));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<pb::Payload>> ReadContent(const Arguments& arguments, std::istream& in) {
+  const auto json = arguments.Get("data");
+  const auto file = arguments.Get("file");
+  const auto type = arguments.Get("content-type");
+  if (json.has_value() && file.has_value()) return absl::InvalidArgumentError("give --data or --file, not both");
+  if (type.has_value() && !file.has_value()) return absl::InvalidArgumentError("--content-type is of --file");
+  if (json.has_value()) {
+    absl::StatusOr<pb::Payload> payload = ParsePayload("--data", *json);
+    if (!payload.ok()) return payload.status();
+    return *std::move(payload);
+  }
+  if (!file.has_value()) return std::nullopt;
+  absl::StatusOr<std::string> bytes = ReadInput(*file, in);
+  if (!bytes.ok()) return bytes.status();
+  pb::Payload payload;
+  payload.set_content_type(type.value_or(""));
+  payload.set_data(*std::move(bytes));
+  return payload;
+}
+
 }  // namespace persistd::cli

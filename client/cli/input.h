@@ -3,11 +3,14 @@
 #pragma once
 
 #include <istream>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "cim/persistence/v1/types.pb.h"
+#include "client/cli/arguments.h"
 
 namespace persistd::cli {
 
@@ -16,5 +19,13 @@ absl::StatusOr<std::string> ReadInput(const std::string& file, std::istream& in)
 
 // JSON given to the flag `what`, as text or as @FILE.
 absl::StatusOr<cim::persistence::v1::Payload> ParsePayload(absl::string_view what, std::string value);
+
+// Says which of the flags a word does not take, if one is given.
+using Flags = std::vector<const char*>;
+absl::Status Refuse(const Arguments& arguments, const std::string& verb, const Flags& flags);
+
+// The payload that --data (JSON), or --file and --content-type, give; nullopt: none of them is there. `in` is read for
+// `--file -`.
+absl::StatusOr<std::optional<cim::persistence::v1::Payload>> ReadContent(const Arguments& arguments, std::istream& in);
 
 }  // namespace persistd::cli

@@ -181,6 +181,16 @@ absl::StatusOr<std::string> ToJson(const pb::PutBlockResponse& response) { retur
 
 absl::StatusOr<std::string> ToJson(const pb::ChainVerification& verification) { return Print(verification); }
 
+absl::StatusOr<std::string> ToJson(const pb::SaveReadModelResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::DeleteReadModelResponse& response) { return Print(response); }
+
+absl::StatusOr<std::string> ToJson(const pb::ReadModel& model) {
+  const absl::StatusOr<std::string> json = Print(model);
+  if (!json.ok()) return json;
+  return ShowPayload(*json);
+}
+
 absl::StatusOr<std::string> ToJson(const pb::CreateAggregateTypeResponse& response) { return Print(response); }
 
 absl::StatusOr<std::string> ToJson(const pb::ListAggregateTypesResponse& response) { return Print(response); }

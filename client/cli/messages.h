@@ -10,6 +10,7 @@
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "cim/persistence/v1/chains.pb.h"
+#include "cim/persistence/v1/read_models.pb.h"
 
 namespace persistd::cli {
 
@@ -33,6 +34,9 @@ absl::StatusOr<std::string> ToJson(const cim::persistence::v1::AppendToChainResp
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::GetChainResponse& entry);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::PutBlockResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ChainVerification& verification);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::SaveReadModelResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DeleteReadModelResponse& response);
+absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ReadModel& model);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::CreateAggregateTypeResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::ListAggregateTypesResponse& response);
 absl::StatusOr<std::string> ToJson(const cim::persistence::v1::DescribeAggregateTypeResponse& response);

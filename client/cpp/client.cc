@@ -220,6 +220,36 @@ absl::StatusOr<pb::GetBlockResponse> Client::GetBlock(const std::string& cid) co
   return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetBlock(request, deadline); });
 }
 
+absl::StatusOr<pb::SaveReadModelResponse> Client::SaveReadModel(pb::SaveReadModelRequest request) const {
+  return RepeatSave(std::move(request), &Stub::SaveReadModel);
+}
+
+absl::StatusOr<pb::SaveReadModelsResponse> Client::SaveReadModels(pb::SaveReadModelsRequest request) const {
+  return RepeatSave(std::move(request), &Stub::SaveReadModels);
+}
+
+absl::StatusOr<pb::DeleteReadModelResponse> Client::DeleteReadModel(pb::DeleteReadModelRequest request) const {
+  return RepeatSave(std::move(request), &Stub::DeleteReadModel);
+}
+
+absl::StatusOr<pb::ReadModel> Client::GetReadModel(const pb::GetReadModelRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  auto response = Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->GetReadModel(request, deadline); });
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_read_model());
+}
+
+absl::StatusOr<pb::BatchGetReadModelsResponse> Client::BatchGetReadModels(
+    const pb::BatchGetReadModelsRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->BatchGetReadModels(request, deadline); });
+}
+
+absl::StatusOr<pb::ListReadModelsResponse> Client::ListReadModels(const pb::ListReadModelsRequest& request) const {
+  const Clock::TimePoint deadline = clock_->Now() + timeout_;
+  return Repeat(RetryLoop(retry_, *clock_, deadline), [&] { return stub_->ListReadModels(request, deadline); });
+}
+
 HistoryReader Client::History(pb::GetHistoryRequest request) const {
   return HistoryReader(stub_, clock_, {.timeout = timeout_, .retry = retry_}, std::move(request));
 }

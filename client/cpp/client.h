@@ -21,6 +21,7 @@
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "cim/persistence/v1/chains.pb.h"
+#include "cim/persistence/v1/read_models.pb.h"
 #include "client/cpp/errors.h"
 #include "client/cpp/history.h"
 #include "client/cpp/request_id.h"
@@ -120,6 +121,21 @@ class Client {
   absl::StatusOr<cim::persistence::v1::PutBlockResponse> PutBlock(
       const cim::persistence::v1::PutBlockRequest& request) const;
   absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(const std::string& cid) const;
+
+  // Read models. Writes are repeated as Save is, reads as Load is.
+  absl::StatusOr<cim::persistence::v1::SaveReadModelResponse> SaveReadModel(
+      cim::persistence::v1::SaveReadModelRequest request) const;
+  absl::StatusOr<cim::persistence::v1::SaveReadModelsResponse> SaveReadModels(
+      cim::persistence::v1::SaveReadModelsRequest request) const;
+  absl::StatusOr<cim::persistence::v1::DeleteReadModelResponse> DeleteReadModel(
+      cim::persistence::v1::DeleteReadModelRequest request) const;
+  absl::StatusOr<cim::persistence::v1::ReadModel> GetReadModel(
+      const cim::persistence::v1::GetReadModelRequest& request) const;
+  absl::StatusOr<cim::persistence::v1::BatchGetReadModelsResponse> BatchGetReadModels(
+      const cim::persistence::v1::BatchGetReadModelsRequest& request) const;
+  // One page.
+  absl::StatusOr<cim::persistence::v1::ListReadModelsResponse> ListReadModels(
+      const cim::persistence::v1::ListReadModelsRequest& request) const;
 
  private:
   // Of something that is stored at most once by its request_id.

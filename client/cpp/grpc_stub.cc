@@ -8,6 +8,7 @@
 #include "cim/persistence/v1/admin.grpc.pb.h"
 #include "cim/persistence/v1/aggregates.grpc.pb.h"
 #include "cim/persistence/v1/chains.grpc.pb.h"
+#include "cim/persistence/v1/read_models.grpc.pb.h"
 #include "client/cpp/errors.h"
 #include "client/cpp/stub.h"
 #include "grpcpp/client_context.h"
@@ -105,6 +106,7 @@ class GrpcStub final : public Stub {
   explicit GrpcStub(const std::shared_ptr<grpc::Channel>& channel)
       : aggregates_(pb::AggregateService::NewStub(channel)),
         chains_(pb::ChainService::NewStub(channel)),
+        read_models_(pb::ReadModelService::NewStub(channel)),
         admin_(pb::AdminService::NewStub(channel)) {}
 
   absl::StatusOr<pb::SaveResponse> Save(const pb::SaveRequest& request, Deadline deadline) override {
@@ -193,6 +195,30 @@ class GrpcStub final : public Stub {
   absl::StatusOr<pb::GetBlockResponse> GetBlock(const pb::GetBlockRequest& request, Deadline deadline) override {
     return Call(*chains_, &pb::ChainService::Stub::GetBlock, request, deadline);
   }
+  absl::StatusOr<pb::SaveReadModelResponse> SaveReadModel(const pb::SaveReadModelRequest& request,
+                                                          Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::SaveReadModel, request, deadline);
+  }
+  absl::StatusOr<pb::SaveReadModelsResponse> SaveReadModels(const pb::SaveReadModelsRequest& request,
+                                                            Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::SaveReadModels, request, deadline);
+  }
+  absl::StatusOr<pb::GetReadModelResponse> GetReadModel(const pb::GetReadModelRequest& request,
+                                                        Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::GetReadModel, request, deadline);
+  }
+  absl::StatusOr<pb::BatchGetReadModelsResponse> BatchGetReadModels(const pb::BatchGetReadModelsRequest& request,
+                                                                    Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::BatchGetReadModels, request, deadline);
+  }
+  absl::StatusOr<pb::DeleteReadModelResponse> DeleteReadModel(const pb::DeleteReadModelRequest& request,
+                                                              Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::DeleteReadModel, request, deadline);
+  }
+  absl::StatusOr<pb::ListReadModelsResponse> ListReadModels(const pb::ListReadModelsRequest& request,
+                                                            Deadline deadline) override {
+    return Call(*read_models_, &pb::ReadModelService::Stub::ListReadModels, request, deadline);
+  }
   absl::StatusOr<pb::GetServerInfoResponse> GetServerInfo(const pb::GetServerInfoRequest& request,
                                                           Deadline deadline) override {
     return Call(*admin_, &pb::AdminService::Stub::GetServerInfo, request, deadline);
@@ -213,6 +239,7 @@ class GrpcStub final : public Stub {
  private:
   const std::shared_ptr<pb::AggregateService::Stub> aggregates_;
   const std::shared_ptr<pb::ChainService::Stub> chains_;
+  const std::shared_ptr<pb::ReadModelService::Stub> read_models_;
   const std::unique_ptr<pb::AdminService::Stub> admin_;
 };
 

@@ -9,6 +9,7 @@
 #include "cim/persistence/v1/admin.pb.h"
 #include "cim/persistence/v1/aggregates.pb.h"
 #include "cim/persistence/v1/chains.pb.h"
+#include "cim/persistence/v1/read_models.pb.h"
 #include "client/cpp/retry.h"
 #include "grpcpp/channel.h"
 
@@ -89,6 +90,18 @@ class Stub {
       const cim::persistence::v1::PutBlockRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(
       const cim::persistence::v1::GetBlockRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::SaveReadModelResponse> SaveReadModel(
+      const cim::persistence::v1::SaveReadModelRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::SaveReadModelsResponse> SaveReadModels(
+      const cim::persistence::v1::SaveReadModelsRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::GetReadModelResponse> GetReadModel(
+      const cim::persistence::v1::GetReadModelRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::BatchGetReadModelsResponse> BatchGetReadModels(
+      const cim::persistence::v1::BatchGetReadModelsRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::DeleteReadModelResponse> DeleteReadModel(
+      const cim::persistence::v1::DeleteReadModelRequest& request, Deadline deadline) = 0;
+  virtual absl::StatusOr<cim::persistence::v1::ListReadModelsResponse> ListReadModels(
+      const cim::persistence::v1::ListReadModelsRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest& request, Deadline deadline) = 0;
   virtual absl::StatusOr<cim::persistence::v1::CreateAggregateTypeResponse> CreateAggregateType(

@@ -33,7 +33,8 @@ constexpr std::chrono::seconds kLockPatience{2};
 constexpr const char* kFeatures[] = {
     "save",      "load",         "history",    "get_at_version", "get_metadata",    "idempotent_save",
     "save_all",  "save_stream",  "batch_load", "delete",         "aggregate_types", "list_aggregates",
-    "snapshots", "large_states", "chains",     "blocks",         "scrubber",        "metrics"};
+    "snapshots", "large_states", "chains",     "blocks",         "scrubber",        "metrics",
+    "read_models"};
 
 }  // namespace
 
@@ -80,6 +81,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(config::Config config, co
                                  .fsync = [self](int replicas) { return FsyncOf(self->FsyncMode(replicas)); },
                                  .enable_ipld = self->config_.repository.enable_ipld,
                                  .clock = clock});
+  daemon->read_model_bucket_ = std::make_unique<jetstream::Kv>(ReadModelBucketOf(self->config_), connections.writes,
+                                                               connections.reads, &self->executor_);
+  daemon->read_models_ = std::make_unique<readmodel::Store>(
+      self->read_model_bucket_.get(), connections.writes, &self->executor_,
+      readmodel::Store::Options{.max_load_bytes = static_cast<size_t>(self->config_.limits.max_load_size)});
+  daemon->read_model_service_ =
+      std::make_unique<rpc::ReadModelService>(self->read_models_.get(), RequestLimitsOf(self->config_.limits));
   daemon->watch_ =
       std::make_unique<StreamWatch>(StreamWatch::Options{.memory = [self] { return self->NatsMemory(); },
                                                          .on_looked = [self] { self->UpdateHealth(/*look=*/false); }},
@@ -146,6 +154,7 @@ absl::Status Daemon::Start(std::function<void()> on_serving) {
   std::vector<rpc::Service> services;
   services.push_back(aggregates_->MakeService());
   services.push_back(chains_->MakeService());
+  services.push_back(read_model_service_->MakeService());
   services.push_back(admin_->MakeService());
   ASSIGN_OR_RETURN(server_, rpc::Server::Create(ServerOptionsOf(config_), std::move(services)));
   RETURN_IF_ERROR(StartMetrics());

@@ -28,12 +28,15 @@
 #include "server/index/follower.h"
 #include "server/jetstream/connection.h"
 #include "server/jetstream/embedded_server.h"
+#include "server/jetstream/kv.h"
 #include "server/jetstream/monitoring.h"
 #include "server/jetstream/server_probe.h"
+#include "server/readmodel/store.h"
 #include "server/repository/repository.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/aggregate_service.h"
 #include "server/rpc/chain_service.h"
+#include "server/rpc/read_model_service.h"
 #include "server/rpc/server.h"
 #include "server/transform/runner.h"
 
@@ -97,6 +100,9 @@ class Daemon {
   std::unique_ptr<Scrubber> scrubber_;
   std::unique_ptr<rpc::AggregateService> aggregates_;
   std::unique_ptr<rpc::ChainService> chains_;
+  std::unique_ptr<jetstream::Kv> read_model_bucket_;
+  std::unique_ptr<readmodel::Store> read_models_;
+  std::unique_ptr<rpc::ReadModelService> read_model_service_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<MetricsEndpoint> metrics_;  // nullptr: off. Reads all of the above.

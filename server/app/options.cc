@@ -124,6 +124,15 @@ repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config) 
   return options;
 }
 
+jetstream::KvOptions ReadModelBucketOf(const config::Config& config) {
+  const config::Repository& from = config.repository;
+  jetstream::KvOptions options =
+      BucketOf(from.read_model_bucket, from.kv.read_models, from.stream, "read models of persistd");
+  options.batches = true;
+  options.entry_ttl = true;
+  return options;
+}
+
 repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& config) {
   const repository::RepositoryOptions from = RepositoryOptionsOf(config);
   repository::BlockCollectorOptions options;

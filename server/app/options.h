@@ -20,6 +20,7 @@ std::vector<std::string> MonitoringUrlsOf(const config::Nats& nats);
 
 jetstream::ConnectOptions ConnectOptionsOf(const config::Nats& nats);
 repository::RepositoryOptions RepositoryOptionsOf(const config::Config& config);
+jetstream::KvOptions ReadModelBucketOf(const config::Config& config);
 repository::BlockCollectorOptions CollectorOptionsOf(const config::Config& config);
 rpc::Server::Options ServerOptionsOf(const config::Config& config);
 rpc::RequestLimits RequestLimitsOf(const config::Limits& limits);

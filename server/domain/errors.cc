@@ -49,6 +49,13 @@ std::string Name(const AggregateRef& ref) {
 }
 
 // At the beginning of a message, or after `of`.
+std::string Name(const ReadModelKey& key) { return absl::StrCat(key.type, "/", Printable(key.id)); }
+
+void SetKey(const ReadModelKey& key, pb::ErrorDetail& detail) {
+  detail.mutable_read_model()->set_type(key.type);
+  detail.mutable_read_model()->set_id(key.id);
+}
+
 std::string Called(const AggregateRef& ref) { return absl::StrCat(IsChain(ref) ? "" : "aggregate ", Name(ref)); }
 
 void SetLimit(const LimitExceeded& limit, pb::ErrorDetail& detail) {
@@ -326,6 +333,36 @@ absl::Status ChainsAreOff() {
       "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld "
       "to true",
       Detail(pb::ERROR_REASON_NOT_CHAINED));
+}
+
+absl::Status ReadModelNotFound(const ReadModelKey& key, bool deleted) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_READ_MODEL_NOT_FOUND);
+  SetKey(key, detail);
+  detail.set_deleted(deleted);
+  return Make(absl::StatusCode::kNotFound,
+              absl::StrCat("read model ", Name(key), deleted ? " was deleted" : " does not exist"), detail);
+}
+
+absl::Status RevisionConflict(const ReadModelKey& key, uint64_t expected, uint64_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_REVISION_CONFLICT);
+  SetKey(key, detail);
+  detail.mutable_revision_conflict()->set_expected_revision(expected);
+  detail.mutable_revision_conflict()->set_actual_revision(actual);
+  const std::string there = actual == 0 ? "there is none" : absl::StrCat("it has revision ", actual);
+  return Make(absl::StatusCode::kAborted,
+              expected == 0
+                  ? absl::StrCat("read model ", Name(key), " exists: ", there)
+                  : absl::StrCat("read model ", Name(key), " was expected at revision ", expected, ", but ", there),
+              detail);
+}
+
+absl::Status SchemaVersionDiffers(const ReadModelKey& key, uint32_t expected, uint32_t actual) {
+  pb::ErrorDetail detail = Detail(pb::ERROR_REASON_SCHEMA_VERSION_DIFFERS);
+  SetKey(key, detail);
+  detail.mutable_schema_versions()->set_expected(expected);
+  detail.mutable_schema_versions()->set_actual(actual);
+  return Make(absl::StatusCode::kFailedPrecondition,
+              absl::StrCat("read model ", Name(key), " has schema version ", actual, ", not ", expected), detail);
 }
 
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate) {

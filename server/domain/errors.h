@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "cim/persistence/v1/errors.pb.h"
 #include "server/domain/aggregate_ref.h"
+#include "server/domain/read_model_key.h"
 
 namespace persistd::domain {
 
@@ -87,6 +88,9 @@ absl::Status ChainNotFound(const AggregateRef& chain);
 absl::Status NotChained(const AggregateRef& ref);
 // Nothing can be appended to chains without CIDs.
 absl::Status ChainsAreOff();
+absl::Status ReadModelNotFound(const ReadModelKey& key, bool deleted);
+absl::Status RevisionConflict(const ReadModelKey& key, uint64_t expected, uint64_t actual);
+absl::Status SchemaVersionDiffers(const ReadModelKey& key, uint32_t expected, uint32_t actual);
 absl::Status TypeNotFound(absl::string_view context, absl::string_view aggregate);
 
 }  // namespace persistd::domain

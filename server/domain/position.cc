@@ -1,5 +1,6 @@
 #include "server/domain/position.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -42,6 +43,33 @@ std::string Position::ToToken() const {
   return absl::StrJoin(streams_, ",", [](std::string* out, const StreamPosition& stream) {
     absl::StrAppend(out, stream.stream, ":", stream.incarnation, ":", stream.sequence);
   });
+}
+
+bool Position::IsBehind(const Position& other) const {
+  bool behind = false;
+  for (const StreamPosition& mine : streams_) {
+    for (const StreamPosition& its : other.streams_) {
+      if (its.stream != mine.stream) continue;
+      const auto here = std::pair(mine.incarnation, mine.sequence);
+      const auto there = std::pair(its.incarnation, its.sequence);
+      if (here > there) return false;
+      behind |= here < there;
+    }
+  }
+  return behind;
+}
+
+void Position::Advance(const Position& other) {
+  for (const StreamPosition& its : other.streams_) {
+    const auto place =
+        std::lower_bound(streams_.begin(), streams_.end(), its,
+                         [](const StreamPosition& a, const StreamPosition& b) { return a.stream < b.stream; });
+    if (place == streams_.end() || place->stream != its.stream) {
+      streams_.insert(place, its);
+    } else if (std::pair(place->incarnation, place->sequence) < std::pair(its.incarnation, its.sequence)) {
+      *place = its;
+    }
+  }
 }
 
 }  // namespace persistd::domain

@@ -32,6 +32,12 @@ class Position {
   static std::optional<Position> Parse(absl::string_view token);
   std::string ToToken() const;
 
+  // Whether it is behind `other` in one of the streams that both know, and ahead in none. A stream that was made anew
+  // begins behind nothing.
+  bool IsBehind(const Position& other) const;
+  // Takes over what `other` knows of other streams, and where it is ahead.
+  void Advance(const Position& other);
+
   const std::vector<StreamPosition>& streams() const { return streams_; }
   bool operator==(const Position&) const = default;
 

@@ -19,6 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kListWindow = 32;  // Gets under way at once.
+constexpr size_t kListRounds = 8;   // Looks at the keys for one page.
 constexpr std::chrono::milliseconds kMissingFor{1000};
 constexpr std::chrono::milliseconds kFirstWait{5};
 constexpr std::chrono::milliseconds kLongestWait{250};
@@ -77,7 +78,8 @@ Kv::Kv(KvOptions options, Connection* writes, Connection* reads, base::Executor*
       writes_(writes),
       reads_(reads),
       executor_(executor),
-      reader_(reads) {}
+      reader_(reads),
+      publisher_(writes) {}
 
 std::string Kv::SubjectOf(absl::string_view key) const { return absl::StrCat(subject_prefix_, key); }
 
@@ -237,7 +239,7 @@ base::Task<absl::StatusOr<std::optional<KvEntry>>> Kv::Get(std::string key, Read
   co_return entry;
 }
 
-OutgoingMessage Kv::Encode(const Write& write) const {
+OutgoingMessage Kv::Encode(const KvWrite& write) const {
   OutgoingMessage message;
   message.subject = SubjectOf(write.key);
   message.headers = write.headers;
@@ -248,7 +250,7 @@ OutgoingMessage Kv::Encode(const Write& write) const {
   return message;
 }
 
-base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const Write& write, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const KvWrite& write, base::SteadyTime deadline) {
   CO_ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, co_await Last(write.key, ReadFrom::kLeader, deadline));
   const bool same = entry.has_value() && entry->revision > write.revision.value_or(0) &&
                     entry->operation == write.operation && entry->value == write.value &&
@@ -256,10 +258,22 @@ base::Task<absl::StatusOr<std::optional<uint64_t>>> Kv::FindCopy(const Write& wr
   co_return same ? std::optional(entry->revision) : std::nullopt;
 }
 
-base::Task<absl::StatusOr<uint64_t>> Kv::Send(Write write, base::SteadyTime deadline) {
-  if (!IsKvKey(write.key)) co_return domain::Internal(absl::StrCat("not a key: ", write.key));
-  const OutgoingMessage message = Encode(write);
-  const std::string what = absl::StrCat("writing ", options_.bucket, "/", write.key);
+base::Task<absl::StatusOr<uint64_t>> Kv::Send(KvWrite write, base::SteadyTime deadline) {
+  std::vector<KvWrite> writes;
+  writes.push_back(std::move(write));
+  co_return co_await WriteAll(std::move(writes), deadline);
+}
+
+base::Task<absl::StatusOr<uint64_t>> Kv::WriteAll(std::vector<KvWrite> writes, base::SteadyTime deadline) {
+  std::vector<OutgoingMessage> messages;
+  for (const KvWrite& write : writes) {
+    if (!IsKvKey(write.key)) co_return domain::Internal(absl::StrCat("not a key: ", write.key));
+    messages.push_back(Encode(write));
+  }
+  std::vector<const OutgoingMessage*> sent;
+  for (const OutgoingMessage& message : messages) sent.push_back(&message);
+  const std::string what =
+      absl::StrCat("writing ", options_.bucket, "/", writes.front().key, writes.size() > 1 ? " and others" : "");
   bool unknown = false;  // A copy may be stored, or be stored later.
   std::chrono::milliseconds wait = kFirstWait;
   std::chrono::milliseconds patience = kFirstAttempt;
@@ -267,19 +281,18 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Send(Write write, base::SteadyTime dead
     absl::Status failed = co_await Ensure(deadline);
     if (failed.ok()) {
       const base::SteadyTime now = base::Clock::System().SteadyNow();
-      absl::StatusOr<Message> answer = co_await writes_->Request(message, std::min(deadline, now + patience));
-      const PublishOutcome outcome =
-          answer.ok() ? InterpretAnswer(answer->data, stream_, "", 1) : NoAnswer(answer.status());
+      const PublishOutcome outcome = co_await publisher_.Publish(stream_, sent, std::min(deadline, now + patience));
       failed = outcome.status;
       switch (outcome.kind) {
         case PublishOutcome::Kind::kStored:
           co_return outcome.last_sequence;
         case PublishOutcome::Kind::kConflict: {
-          if (unknown) {
-            CO_ASSIGN_OR_RETURN(const std::optional<uint64_t> copy, co_await FindCopy(write, deadline));
-            if (copy.has_value()) co_return *copy;
-          }
-          co_return absl::AbortedError(absl::StrCat(what, ": another revision is there"));
+          if (!unknown) co_return absl::AbortedError(absl::StrCat(what, ": another revision is there"));
+          // The last is stored after all others, so it tells of all.
+          const absl::StatusOr<std::optional<uint64_t>> copy = co_await FindCopy(writes.back(), deadline);
+          if (copy.ok() && copy->has_value()) co_return **copy;
+          co_return domain::WriteOutcomeUnknown(what,
+                                                copy.ok() ? "others have written since" : copy.status().message());
         }
         case PublishOutcome::Kind::kRefused:
           if (unknown) co_return domain::WriteOutcomeUnknown(what, outcome.status.message());
@@ -306,7 +319,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Send(Write write, base::SteadyTime dead
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Put(std::string key, std::string value, base::SteadyTime deadline,
                                              Headers headers) {
-  Write write;
+  KvWrite write;
   write.key = std::move(key);
   write.value = std::move(value);
   write.headers = std::move(headers);
@@ -315,7 +328,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Put(std::string key, std::string value,
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Create(std::string key, std::string value, base::SteadyTime deadline,
                                                 Headers headers) {
-  Write write;
+  KvWrite write;
   write.key = std::move(key);
   write.value = std::move(value);
   write.headers = std::move(headers);
@@ -330,7 +343,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Create(std::string key, std::string val
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Update(std::string key, std::string value, uint64_t revision,
                                                 base::SteadyTime deadline, Headers headers) {
-  Write write;
+  KvWrite write;
   write.key = std::move(key);
   write.value = std::move(value);
   write.headers = std::move(headers);
@@ -340,7 +353,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Update(std::string key, std::string val
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Delete(std::string key, std::optional<uint64_t> revision,
                                                 base::SteadyTime deadline) {
-  Write write;
+  KvWrite write;
   write.key = std::move(key);
   write.revision = revision;
   write.operation = KvEntry::Operation::kDelete;
@@ -350,7 +363,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::Delete(std::string key, std::optional<u
 
 base::Task<absl::StatusOr<uint64_t>> Kv::Purge(std::string key, std::optional<uint64_t> revision,
                                                base::SteadyTime deadline) {
-  Write write;
+  KvWrite write;
   write.key = std::move(key);
   write.revision = revision;
   write.operation = KvEntry::Operation::kDelete;
@@ -379,7 +392,7 @@ base::Task<absl::StatusOr<uint64_t>> Kv::EraseCounted(std::string key, uint64_t 
 
 base::Future<absl::StatusOr<Message>> Kv::StartCreate(const std::string& key, std::string value,
                                                       base::SteadyTime deadline, Headers headers) {
-  Write write;
+  KvWrite write;
   write.key = key;
   write.value = std::move(value);
   write.headers = std::move(headers);
@@ -394,15 +407,13 @@ absl::StatusOr<uint64_t> Kv::FinishCreate(absl::StatusOr<Message> answer) const 
   return outcome.status;
 }
 
-base::Task<absl::StatusOr<std::vector<std::string>>> Kv::Keys(std::string prefix, std::string after, size_t max,
+base::Task<absl::StatusOr<std::vector<std::string>>> Kv::Keys(KeyFilter filter, std::string after, size_t max,
                                                               base::SteadyTime deadline) {
   const std::string what = absl::StrCat("listing bucket ", options_.bucket);
-  const std::string filter =
-      prefix.empty() ? absl::StrCat(subject_prefix_, ">") : absl::StrCat(SubjectOf(prefix), ".>");
   std::set<std::string> first;  // Of those after `after`.
   uint64_t offset = 0;
   while (true) {
-    std::string body = json{{"subjects_filter", filter}, {"offset", offset}}.dump();
+    std::string body = json{{"subjects_filter", SubjectOf(filter.pattern)}, {"offset", offset}}.dump();
     absl::StatusOr<ApiAnswer> answer =
         co_await CallApi(*writes_, absl::StrCat("$JS.API.STREAM.INFO.", stream_), std::move(body), deadline);
     if (!answer.ok()) co_return ReadError(answer.status(), what);
@@ -411,7 +422,8 @@ base::Task<absl::StatusOr<std::vector<std::string>>> Kv::Keys(std::string prefix
     if (subjects.empty()) break;
     for (const auto& [subject, count] : subjects.items()) {
       std::string key = subject.substr(std::min(subject.size(), subject_prefix_.size()));
-      if (key <= after || (first.size() == max && key > *first.rbegin())) continue;
+      if (key <= after || !absl::StartsWith(key, filter.prefix) || (first.size() == max && key > *first.rbegin()))
+        continue;
       first.insert(std::move(key));
       if (first.size() > max) first.erase(std::prev(first.end()));
     }
@@ -421,15 +433,18 @@ base::Task<absl::StatusOr<std::vector<std::string>>> Kv::Keys(std::string prefix
   co_return std::vector<std::string>(first.begin(), first.end());
 }
 
-base::Task<absl::Status> Kv::AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
-                                           size_t& bytes, base::SteadyTime deadline) {
+base::Task<absl::StatusOr<size_t>> Kv::AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
+                                                     size_t& bytes, base::SteadyTime deadline) {
   // Once more than the server's own answer only where a replica or a mirror might be behind.
   const ReadFrom from = replicated() ? ReadFrom::kLeader : ReadFrom::kAnyReplica;
   std::vector<base::Future<absl::StatusOr<Message>>> gets;
   for (const std::string& key : keys) gets.push_back(StartGet(key, from, deadline));
   absl::Status failed;
+  size_t read = 0;
   for (base::Future<absl::StatusOr<Message>>& get : gets) {
     absl::StatusOr<Message> answer = co_await get;
+    if (bytes == 0) continue;
+    ++read;
     absl::StatusOr<std::optional<KvEntry>> entry = FinishGet(std::move(answer), from);
     if (!entry.ok()) {
       failed = entry.status();
@@ -437,40 +452,50 @@ base::Task<absl::Status> Kv::AppendEntries(std::span<const std::string> keys, st
     }
     // Nothing: erased since.
     if (!entry->has_value() || (*entry)->operation == KvEntry::Operation::kDelete) continue;
-    bytes += (*entry)->value.size();
+    bytes -= std::min(bytes, (*entry)->value.size());
     entries.push_back(**std::move(entry));
   }
-  if (!failed.ok()) Forget();
+  if (failed.ok()) co_return read;
+  Forget();
   co_return failed;
 }
 
 base::Task<absl::StatusOr<KvPage>> Kv::List(std::string prefix, std::string after, size_t max_entries, size_t max_bytes,
                                             base::SteadyTime deadline) {
+  KeyFilter filter;
+  if (!prefix.empty()) filter.pattern = absl::StrCat(prefix, ".>");
+  co_return co_await ListMatching(std::move(filter), std::move(after), max_entries, max_bytes, deadline);
+}
+
+base::Task<absl::StatusOr<KvPage>> Kv::ListMatching(KeyFilter filter, std::string after, size_t max_entries,
+                                                    size_t max_bytes, base::SteadyTime deadline) {
   KvPage page;
   max_entries = std::max<size_t>(max_entries, 1);
   CO_ASSIGN_OR_RETURN(const bool exists, co_await Exists(deadline));
   if (!exists) co_return page;
-  size_t bytes = 0;
-  while (true) {
-    // Deleted keys take room in this, so one page may need several.
+  size_t bytes = std::max<size_t>(max_bytes, 1);
+  // Deleted keys take room in this, so one page may need several.
+  for (size_t round = 0; round < kListRounds; ++round) {
     const size_t wanted = std::max(max_entries, kListWindow);
-    CO_ASSIGN_OR_RETURN(const std::vector<std::string> keys, co_await Keys(prefix, after, wanted, deadline));
+    CO_ASSIGN_OR_RETURN(const std::vector<std::string> keys, co_await Keys(filter, after, wanted, deadline));
     if (keys.empty()) co_return page;
     for (size_t done = 0; done < keys.size();) {
       const size_t room = max_entries - page.entries.size();
       const size_t count = std::min({kListWindow, keys.size() - done, room});
       const std::span<const std::string> window(keys.data() + done, count);
-      CO_RETURN_IF_ERROR(co_await AppendEntries(window, page.entries, bytes, deadline));
-      done += count;
+      CO_ASSIGN_OR_RETURN(const size_t read, co_await AppendEntries(window, page.entries, bytes, deadline));
+      done += read;
       after = keys[done - 1];
       const bool last = done == keys.size() && keys.size() < wanted;
       if (last) co_return page;
-      if (page.entries.size() >= max_entries || bytes >= max_bytes) {
+      if (page.entries.size() >= max_entries || bytes == 0) {
         page.next = after;
         co_return page;
       }
     }
   }
+  page.next = after;
+  co_return page;
 }
 
 }  // namespace persistd::jetstream

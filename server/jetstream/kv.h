@@ -5,7 +5,8 @@
 // is made at the first write; one that exists with settings under which values could vanish is refused, never changed.
 //
 // Errors are those of domain/errors.h, and Aborted (without detail) where another revision is there than was expected.
-// OUTCOME_UNKNOWN: a write got no answer in time. Thread-safe.
+// OUTCOME_UNKNOWN: a write got no answer in time, or it did and others have written since what may have been its value.
+// Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -26,6 +27,7 @@
 #include "server/base/task.h"
 #include "server/jetstream/connection.h"
 #include "server/jetstream/message.h"
+#include "server/jetstream/publisher.h"
 #include "server/jetstream/reader.h"
 
 namespace persistd::jetstream {
@@ -39,6 +41,9 @@ struct KvOptions {
   std::chrono::milliseconds ttl{0};  // How long a value stays; 0: for ever.
   uint64_t max_bytes = 0;            // Of the whole bucket; 0: no limit.
   std::string description = "persistd";
+  // What writers need of a bucket that exists. One that is made here has both.
+  bool batches = false;    // WriteAll of several.
+  bool entry_ttl = false;  // Values with a time to live of their own.
 };
 
 struct KvEntry {
@@ -51,9 +56,18 @@ struct KvEntry {
   Operation operation = Operation::kPut;
 };
 
+// A write of one key.
+struct KvWrite {
+  std::string key;
+  std::string value;
+  Headers headers;
+  std::optional<uint64_t> revision;  // The last one must be this; 0: it was never written; nullopt: any.
+  KvEntry::Operation operation = KvEntry::Operation::kPut;
+};
+
 struct KvPage {
   std::vector<KvEntry> entries;  // In the order of their keys.
-  std::string next;              // Pass as `after` for the next page; empty: this was the last one.
+  std::string next;              // Pass as `after` for the next page; empty: this was the last one, whatever it holds.
 };
 
 bool IsKvKey(absl::string_view key);
@@ -111,6 +125,10 @@ class Kv {
   // The same; answers how many revisions there were.
   base::Task<absl::StatusOr<uint64_t>> EraseCounted(std::string key, uint64_t revision, base::SteadyTime deadline);
 
+  // Several, 1 to 1000, each of another key: all or none. As Update, and Delete, for each. Answers the revision of the
+  // last one; the others have those before it, in order.
+  base::Task<absl::StatusOr<uint64_t>> WriteAll(std::vector<KvWrite> writes, base::SteadyTime deadline);
+
   // One create on its way, as StartGet: for blocks, of which many are under way. FinishCreate: the revision; Aborted
   // when there is something already; any other error leaves the outcome open.
   base::Future<absl::StatusOr<Message>> StartCreate(const std::string& key, std::string value,
@@ -118,9 +136,17 @@ class Kv {
   absl::StatusOr<uint64_t> FinishCreate(absl::StatusOr<Message> answer) const;
 
   // The keys whose first tokens are `prefix` (all keys: ""), with their values, after `after`. A page ends at
-  // max_entries, or soon after max_bytes of values. Sees every acknowledged write that was there when it began.
+  // max_entries, or with the entry that reaches max_bytes of values; among many deleted keys also before, even empty.
+  // Sees every acknowledged write that was there when it began.
   base::Task<absl::StatusOr<KvPage>> List(std::string prefix, std::string after, size_t max_entries, size_t max_bytes,
                                           base::SteadyTime deadline);
+  // The same, of keys that match a pattern of NATS and begin with a text; empty: whatever follows.
+  struct KeyFilter {
+    std::string pattern = ">";
+    std::string prefix{};
+  };
+  base::Task<absl::StatusOr<KvPage>> ListMatching(KeyFilter filter, std::string after, size_t max_entries,
+                                                  size_t max_bytes, base::SteadyTime deadline);
 
   const KvOptions& options() const { return options_; }
   const std::string& stream() const { return stream_; }
@@ -129,24 +155,17 @@ class Kv {
   std::optional<KvEntry> EntryOf(Message message) const;
 
  private:
-  // What a write asks of the revision that is there.
-  struct Write {
-    std::string key;
-    std::string value;
-    Headers headers;
-    std::optional<uint64_t> revision;  // nullopt: any.
-    KvEntry::Operation operation = KvEntry::Operation::kPut;
-  };
-  OutgoingMessage Encode(const Write& write) const;
-  base::Task<absl::StatusOr<uint64_t>> Send(Write write, base::SteadyTime deadline);
-  // After an attempt whose outcome is not known: the revision that a copy of `write` has made; nullopt: none has.
-  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const Write& write, base::SteadyTime deadline);
+  OutgoingMessage Encode(const KvWrite& write) const;
+  base::Task<absl::StatusOr<uint64_t>> Send(KvWrite write, base::SteadyTime deadline);
+  // After an attempt whose outcome is not known: the revision that a copy of it has made; nullopt: none is there.
+  base::Task<absl::StatusOr<std::optional<uint64_t>>> FindCopy(const KvWrite& write, base::SteadyTime deadline);
   base::Task<absl::Status> MakeBucket(base::SteadyTime deadline);
   // The first `max` keys after `after`, deleted ones as well.
-  base::Task<absl::StatusOr<std::vector<std::string>>> Keys(std::string prefix, std::string after, size_t max,
+  base::Task<absl::StatusOr<std::vector<std::string>>> Keys(KeyFilter filter, std::string after, size_t max,
                                                             base::SteadyTime deadline);
-  base::Task<absl::Status> AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
-                                         size_t& bytes, base::SteadyTime deadline);
+  // How many of the keys were read: those up to the entry that left none of `bytes`.
+  base::Task<absl::StatusOr<size_t>> AppendEntries(std::span<const std::string> keys, std::vector<KvEntry>& entries,
+                                                   size_t& bytes, base::SteadyTime deadline);
   absl::Status CheckInfo(const nlohmann::json& info, uint64_t connection);
   void Forget() EXCLUDES(mutex_);
   bool MissingLately() const EXCLUDES(mutex_);
@@ -159,6 +178,7 @@ class Kv {
   Connection* const reads_;
   base::Executor* const executor_;
   Reader reader_;
+  Publisher publisher_;
   mutable base::Mutex mutex_;
   uint64_t found_on_ GUARDED_BY(mutex_) = 0;  // Connection::connects() when it was last found suitable; 0: never.
   bool replicated_ GUARDED_BY(mutex_) = true;

@@ -81,6 +81,8 @@ std::string BucketUnsuitableBecause(const json& config, const KvOptions& options
   demand(options.ttl.count() > 0 || Unlimited(config, "max_age"), "max_age must be unset, or values would vanish");
   demand(BoolField(config, "allow_rollup_hdrs"), "allow_rollup_hdrs must be on");
   demand(BoolField(config, "allow_direct"), "allow_direct must be on");
+  demand(!options.batches || BoolField(config, "allow_atomic"), "allow_atomic must be on");
+  demand(!options.entry_ttl || BoolField(config, "allow_msg_ttl"), "allow_msg_ttl must be on");
   demand(!BoolField(config, "deny_purge"), "deny_purge must be off");
   demand(!BoolField(config, "discard_new_per_subject"),
          "discard_new_per_subject must be off, or no value would change");

@@ -51,6 +51,8 @@ PublishOutcome InterpretError(const ApiError& error, const std::string& stream) 
     case 10199:  // Batch too large.
       return Outcome(Kind::kRefused, domain::StorageUnsuitable(what));
     case 10109:  // Sealed.
+    case 10165:  // A time to live that is none.
+    case 10166:  // Times to live are off.
     case 10174:  // Atomic publish is off.
     case 10177:  // Unsupported header in a batch.
     case 10185:  // Required API level.

@@ -73,6 +73,7 @@ Api::Api(const std::string& address)
     : channel_(Connect(address)),
       aggregates_(pb::AggregateService::NewStub(channel_)),
       chains_(pb::ChainService::NewStub(channel_)),
+      read_models_(pb::ReadModelService::NewStub(channel_)),
       admin_(pb::AdminService::NewStub(channel_)),
       health_(grpc::health::v1::Health::NewStub(channel_)) {}
 
@@ -158,6 +159,37 @@ absl::StatusOr<pb::GetBlockResponse> Api::GetBlock(const std::string& cid, const
   return Call(*chains_, &pb::ChainService::Stub::GetBlock, request, options);
 }
 
+absl::StatusOr<pb::SaveReadModelResponse> Api::SaveReadModel(const pb::SaveReadModelRequest& request,
+                                                             const CallOptions& options) {
+  return Call(*read_models_, &pb::ReadModelService::Stub::SaveReadModel, request, options);
+}
+
+absl::StatusOr<pb::SaveReadModelsResponse> Api::SaveReadModels(const pb::SaveReadModelsRequest& request,
+                                                               const CallOptions& options) {
+  return Call(*read_models_, &pb::ReadModelService::Stub::SaveReadModels, request, options);
+}
+
+absl::StatusOr<pb::ReadModel> Api::GetReadModel(const pb::GetReadModelRequest& request, const CallOptions& options) {
+  auto response = Call(*read_models_, &pb::ReadModelService::Stub::GetReadModel, request, options);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_read_model());
+}
+
+absl::StatusOr<pb::BatchGetReadModelsResponse> Api::BatchGetReadModels(const pb::BatchGetReadModelsRequest& request,
+                                                                       const CallOptions& options) {
+  return Call(*read_models_, &pb::ReadModelService::Stub::BatchGetReadModels, request, options);
+}
+
+absl::StatusOr<pb::DeleteReadModelResponse> Api::DeleteReadModel(const pb::DeleteReadModelRequest& request,
+                                                                 const CallOptions& options) {
+  return Call(*read_models_, &pb::ReadModelService::Stub::DeleteReadModel, request, options);
+}
+
+absl::StatusOr<pb::ListReadModelsResponse> Api::ListReadModels(const pb::ListReadModelsRequest& request,
+                                                               const CallOptions& options) {
+  return Call(*read_models_, &pb::ReadModelService::Stub::ListReadModels, request, options);
+}
+
 absl::StatusOr<bool> Api::IsServing(const CallOptions& options) {
   using grpc::health::v1::HealthCheckResponse;
   const absl::StatusOr<HealthCheckResponse> answer =
@@ -193,6 +225,22 @@ pb::SaveRequest SaveOf(const pb::AggregateRef& ref, int events, const std::strin
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, uint64_t expected_version, int events, const std::string& data) {
   pb::SaveRequest request = SaveOf(ref, events, data);
   request.set_expected_version(expected_version);
+  return request;
+}
+
+pb::SaveReadModelRequest WriteOf(const std::string& type, const std::string& id, const std::string& data) {
+  pb::SaveReadModelRequest request;
+  request.mutable_write()->mutable_key()->set_type(type);
+  request.mutable_write()->mutable_key()->set_id(id);
+  request.mutable_write()->mutable_payload()->set_content_type("application/json");
+  request.mutable_write()->mutable_payload()->set_data(data);
+  return request;
+}
+
+pb::GetReadModelRequest GetOf(const std::string& type, const std::string& id) {
+  pb::GetReadModelRequest request;
+  request.mutable_key()->set_type(type);
+  request.mutable_key()->set_id(id);
   return request;
 }
 

@@ -15,6 +15,7 @@
 #include "cim/persistence/v1/aggregates.grpc.pb.h"
 #include "cim/persistence/v1/chains.grpc.pb.h"
 #include "cim/persistence/v1/errors.pb.h"
+#include "cim/persistence/v1/read_models.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
@@ -72,6 +73,17 @@ class Api {
   absl::StatusOr<std::vector<pb::GetChainResponse>> GetChain(const std::string& chain);
   absl::StatusOr<pb::PutBlockResponse> PutBlock(const pb::PutBlockRequest& request, const CallOptions& options = {});
   absl::StatusOr<pb::GetBlockResponse> GetBlock(const std::string& cid, const CallOptions& options = {});
+  absl::StatusOr<pb::SaveReadModelResponse> SaveReadModel(const pb::SaveReadModelRequest& request,
+                                                          const CallOptions& options = {});
+  absl::StatusOr<pb::SaveReadModelsResponse> SaveReadModels(const pb::SaveReadModelsRequest& request,
+                                                            const CallOptions& options = {});
+  absl::StatusOr<pb::ReadModel> GetReadModel(const pb::GetReadModelRequest& request, const CallOptions& options = {});
+  absl::StatusOr<pb::BatchGetReadModelsResponse> BatchGetReadModels(const pb::BatchGetReadModelsRequest& request,
+                                                                    const CallOptions& options = {});
+  absl::StatusOr<pb::DeleteReadModelResponse> DeleteReadModel(const pb::DeleteReadModelRequest& request,
+                                                              const CallOptions& options = {});
+  absl::StatusOr<pb::ListReadModelsResponse> ListReadModels(const pb::ListReadModelsRequest& request,
+                                                            const CallOptions& options = {});
   // Waits for the daemon to listen, if need be.
   absl::StatusOr<bool> IsServing(const CallOptions& options = {});
   // True once IsServing says `serving`.
@@ -81,6 +93,7 @@ class Api {
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<pb::AggregateService::Stub> aggregates_;
   const std::unique_ptr<pb::ChainService::Stub> chains_;
+  const std::unique_ptr<pb::ReadModelService::Stub> read_models_;
   const std::unique_ptr<pb::AdminService::Stub> admin_;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
@@ -95,6 +108,8 @@ pb::AggregateRef Order(const std::string& entity_id);
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, int events = 1, const std::string& data = "{}");
 pb::SaveRequest SaveOf(const pb::AggregateRef& ref, uint64_t expected_version, int events, const std::string& data);
 pb::AppendToChainRequest AppendTo(const std::string& chain, const std::string& data = "{}");
+pb::SaveReadModelRequest WriteOf(const std::string& type, const std::string& id, const std::string& data = "{}");
+pb::GetReadModelRequest GetOf(const std::string& type, const std::string& id);
 pb::GetHistoryRequest HistoryOf(const pb::AggregateRef& ref, bool reverse = false);
 
 }  // namespace persistd::integration

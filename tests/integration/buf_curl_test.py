@@ -20,6 +20,7 @@ _SERVICE = "cim.persistence.v1.AggregateService"
 _REF = {"context": "sales", "aggregate": "order", "entityId": "42"}
 
 _CHAINS = "cim.persistence.v1.ChainService"
+_READ_MODELS = "cim.persistence.v1.ReadModelService"
 
 # Called by buf curl itself, for every call here.
 _REFLECTION = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -274,6 +275,31 @@ class BufCurlTest(DaemonTest):
         self.assertEqual(wrong[-1]["result"]["firstBreak"]["reason"], "REASON_TAIL_CUT")
         file = b"".join(base64.b64decode(part["data"]) for part in self.curl(f"{_CHAINS}/ExportCar", {"chain": "audit"}))
         self.assertIn(b"version", file[:100])
+
+    def test_83_read_models(self):
+        key = {"type": "products", "id": "electronics.42"}
+        (saved,) = self.curl(f"{_READ_MODELS}/SaveReadModel", {"write": {"key": key, "payload": {"json": {"n": 1}}}})
+        self.assertEqual(saved["outcome"], "WRITE_OUTCOME_WRITTEN")
+        (got,) = self.curl(f"{_READ_MODELS}/GetReadModel", {"key": key, "payloadView": "PAYLOAD_VIEW_JSON"})
+        self.assertEqual(got["readModel"]["payload"]["json"], {"n": 1})
+        self.assertEqual(got["readModel"]["revision"], saved["revision"])
+        conflict = self.fails(
+            f"{_READ_MODELS}/SaveReadModel",
+            {"write": {"key": key, "payload": {"json": {}}, "expectedRevision": "0"}},
+        )
+        self.assertEqual(conflict.detail.reason, persistd.errors_pb2.ERROR_REASON_REVISION_CONFLICT)
+        other = {"type": "products", "id": "books.1"}
+        writes = [{"key": other, "payload": {"json": {"n": 2}}}, {"key": {**key, "id": "none"}, "delete": True}]
+        self.curl(f"{_READ_MODELS}/SaveReadModels", {"writes": writes})
+        (listed,) = self.curl(f"{_READ_MODELS}/ListReadModels", {"type": "products"})
+        self.assertEqual([model["key"]["id"] for model in listed["readModels"]], ["books.1", "electronics.42"])
+        (batch,) = self.curl(f"{_READ_MODELS}/BatchGetReadModels", {"keys": [other, {**key, "id": "none"}]})
+        self.assertEqual(["readModel" in result for result in batch["results"]], [True, False])
+        (deleted,) = self.curl(f"{_READ_MODELS}/DeleteReadModel", {"key": key})
+        self.assertTrue(deleted["existed"])
+        gone = self.fails(f"{_READ_MODELS}/GetReadModel", {"key": key})
+        self.assertEqual(gone.code, "not_found")
+        self.assertTrue(gone.detail.deleted)
 
     def test_9_every_method_was_called(self):
         """A method that is new must get a call above."""

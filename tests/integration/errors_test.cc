@@ -121,6 +121,25 @@ void CheckChains(World& world) {
   world.StartDaemon();
 }
 
+void CheckReadModels(World& world) {
+  const pb::ErrorDetail missing =
+      Check(world.api().GetReadModel(GetOf("products", "none")).status(),
+            {pb::ERROR_REASON_READ_MODEL_NOT_FOUND, StatusCode::kNotFound});
+  CHECK(missing.read_model().id() == "none");
+  pb::SaveReadModelRequest write = WriteOf("products", "1");
+  write.mutable_write()->set_schema_version(2);
+  const uint64_t revision = Must(world.api().SaveReadModel(write)).revision();
+  write.mutable_write()->set_expected_revision(0);
+  const pb::ErrorDetail conflict = Check(world.api().SaveReadModel(write).status(),
+                                         {pb::ERROR_REASON_REVISION_CONFLICT, StatusCode::kAborted});
+  CHECK(conflict.revision_conflict().actual_revision() == revision);
+  pb::GetReadModelRequest get = GetOf("products", "1");
+  get.set_schema_version(1);
+  const pb::ErrorDetail other = Check(world.api().GetReadModel(get).status(),
+                                      {pb::ERROR_REASON_SCHEMA_VERSION_DIFFERS, StatusCode::kFailedPrecondition});
+  CHECK(other.schema_versions().actual() == 2);
+}
+
 void CheckForeignMessages(World& world) {
   const pb::AggregateRef ref = Order("foreign");
   Must(world.api().Save(SaveOf(ref, 2)).status());
@@ -316,6 +335,7 @@ TEST_CASE("Every error of the API is made by a real call, with its code, its adv
   CheckRequests(world.api());
   CheckVersions(world.api());
   CheckChains(world);
+  CheckReadModels(world);
   CheckForeignMessages(world);
   CheckCorruptData(world);
   CheckTypes(world);

@@ -107,6 +107,14 @@ pb::VerifyChainResponse Result(uint64_t verified) {
   return response;
 }
 
+TEST_CASE_METHOD(Fixture, "A write of a read model is repeated with the same fresh request id", "[client]") {
+  stub->read_model_saves = {kUnknownOutcome, kOverloaded, pb::SaveReadModelResponse()};
+  REQUIRE(client.SaveReadModel({}).ok());
+  REQUIRE(stub->read_model_requests.size() == 3);
+  CHECK(stub->read_model_requests[0].request_id().size() == 36);
+  CHECK(stub->read_model_requests[2].request_id() == stub->read_model_requests[0].request_id());
+}
+
 TEST_CASE_METHOD(Fixture, "A verification tells its progress, and begins anew when it breaks off", "[client]") {
   stub->verifications = {{.items = {Progress(1), Progress(2)}, .end = kNatsAway},
                          {.items = {Progress(3), Result(4)}, .end = absl::OkStatus()}};

@@ -67,6 +67,7 @@ class FakeStub final : public Stub {
   std::deque<std::shared_ptr<SaveStreamCall>> save_streams;
   std::deque<absl::StatusOr<cim::persistence::v1::AppendToChainResponse>> appends;
   std::deque<HistoryScript> chains;
+  std::deque<absl::StatusOr<cim::persistence::v1::SaveReadModelResponse>> read_model_saves;
   std::deque<ItemScript<cim::persistence::v1::VerifyChainResponse>> verifications;
   std::deque<ItemScript<cim::persistence::v1::ExportCarResponse>> exports;
 
@@ -76,6 +77,7 @@ class FakeStub final : public Stub {
   std::vector<cim::persistence::v1::GetHistoryRequest> history_requests;
   std::vector<cim::persistence::v1::AppendToChainRequest> append_requests;
   std::vector<cim::persistence::v1::GetChainRequest> chain_requests;
+  std::vector<cim::persistence::v1::SaveReadModelRequest> read_model_requests;
   std::vector<Deadline> deadlines;
 
   SaveResult Save(const cim::persistence::v1::SaveRequest& request, Deadline deadline) override {
@@ -145,6 +147,31 @@ class FakeStub final : public Stub {
   absl::StatusOr<cim::persistence::v1::GetBlockResponse> GetBlock(const cim::persistence::v1::GetBlockRequest&,
                                                                   Deadline) override {
     return cim::persistence::v1::GetBlockResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::SaveReadModelResponse> SaveReadModel(
+      const cim::persistence::v1::SaveReadModelRequest& request, Deadline) override {
+    read_model_requests.push_back(request);
+    return Take(read_model_saves);
+  }
+  absl::StatusOr<cim::persistence::v1::SaveReadModelsResponse> SaveReadModels(
+      const cim::persistence::v1::SaveReadModelsRequest&, Deadline) override {
+    return cim::persistence::v1::SaveReadModelsResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::GetReadModelResponse> GetReadModel(
+      const cim::persistence::v1::GetReadModelRequest&, Deadline) override {
+    return cim::persistence::v1::GetReadModelResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::BatchGetReadModelsResponse> BatchGetReadModels(
+      const cim::persistence::v1::BatchGetReadModelsRequest&, Deadline) override {
+    return cim::persistence::v1::BatchGetReadModelsResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::DeleteReadModelResponse> DeleteReadModel(
+      const cim::persistence::v1::DeleteReadModelRequest&, Deadline) override {
+    return cim::persistence::v1::DeleteReadModelResponse();
+  }
+  absl::StatusOr<cim::persistence::v1::ListReadModelsResponse> ListReadModels(
+      const cim::persistence::v1::ListReadModelsRequest&, Deadline) override {
+    return cim::persistence::v1::ListReadModelsResponse();
   }
   absl::StatusOr<cim::persistence::v1::GetServerInfoResponse> GetServerInfo(
       const cim::persistence::v1::GetServerInfoRequest&, Deadline) override {

@@ -122,6 +122,20 @@ std::vector<Case> Cases() {
       {ChainsAreOff(), StatusCode::kFailedPrecondition, pb::ERROR_REASON_NOT_CHAINED, false,
        "entries of a chain need content identifiers, which this daemon does not make; set repository.enable_ipld to "
        "true"},
+      {ReadModelNotFound({.type = "products", .id = "a.1"}, true), StatusCode::kNotFound,
+       pb::ERROR_REASON_READ_MODEL_NOT_FOUND, false, "read model products/a.1 was deleted"},
+      {ReadModelNotFound({.type = "products", .id = "a.1"}, false), StatusCode::kNotFound,
+       pb::ERROR_REASON_READ_MODEL_NOT_FOUND, false, "read model products/a.1 does not exist"},
+      {RevisionConflict({.type = "products", .id = "a.1"}, 4, 7), StatusCode::kAborted,
+       pb::ERROR_REASON_REVISION_CONFLICT, false,
+       "read model products/a.1 was expected at revision 4, but it has revision 7"},
+      {RevisionConflict({.type = "products", .id = "a.1"}, 4, 0), StatusCode::kAborted,
+       pb::ERROR_REASON_REVISION_CONFLICT, false,
+       "read model products/a.1 was expected at revision 4, but there is none"},
+      {RevisionConflict({.type = "products", .id = "a.1"}, 0, 7), StatusCode::kAborted,
+       pb::ERROR_REASON_REVISION_CONFLICT, false, "read model products/a.1 exists: it has revision 7"},
+      {SchemaVersionDiffers({.type = "products", .id = "a.1"}, 1, 2), StatusCode::kFailedPrecondition,
+       pb::ERROR_REASON_SCHEMA_VERSION_DIFFERS, false, "read model products/a.1 has schema version 2, not 1"},
   };
 }
 

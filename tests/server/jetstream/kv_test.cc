@@ -1,5 +1,6 @@
 #include "server/jetstream/kv.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "tests/testing/catch.h"
 #include "tests/testing/must.h"
 #include "tests/testing/nats_server.h"
+#include "tests/testing/poll.h"
 #include "tests/testing/tcp_proxy.h"
 
 namespace persistd::jetstream {
@@ -187,8 +189,44 @@ TEST_CASE("Lists come in pages, by whole tokens, without what was deleted", "[kv
   CHECK(bench.Keys("odd").size() == 33);
   // A page also ends by its bytes.
   const KvPage page = Must(Run(bench.kv.List("even", "", 1000, 1, In(kPatience))));
-  CHECK(page.entries.size() < wanted.size());
+  CHECK(page.entries.size() == 1);
   CHECK(page.next == page.entries.back().key);
+}
+
+TEST_CASE("A page ends with the entry that reaches its bytes", "[kv]") {
+  Bench bench;
+  for (int i = 0; i < 9; ++i) bench.Put(absl::StrCat("k", i), std::string(1000, 'x'));
+  Kv::KeyFilter filter;
+  filter.prefix = "k";
+  std::vector<size_t> sizes;
+  std::string after;
+  do {
+    const KvPage page = Must(Run(bench.kv.ListMatching(filter, after, 1000, 3500, In(kPatience))));
+    sizes.push_back(page.entries.size());
+    after = page.next;
+  } while (!after.empty());
+  CHECK(sizes == std::vector<size_t>{4, 4, 1});
+}
+
+TEST_CASE("A list over many deleted keys answers with empty pages, and comes to its end", "[kv]") {
+  Bench bench;
+  constexpr int kDeleted = 600;
+  for (int begin = 0; begin < kDeleted; begin += 300) {
+    std::vector<KvWrite> writes;
+    for (int i = 0; i < 300; ++i) {
+      KvWrite write;
+      write.key = absl::StrCat("k.", 1000 + begin + i);
+      write.operation = KvEntry::Operation::kDelete;
+      write.headers.Add("KV-Operation", "DEL");
+      writes.push_back(std::move(write));
+    }
+    Must(Run(bench.kv.WriteAll(std::move(writes), In(kPatience))));
+  }
+  bench.Put("k.9999", "value of k.9999");
+  const KvPage first = Must(Run(bench.kv.List("k", "", 1, 1 << 20, In(kPatience))));
+  CHECK(first.entries.empty());
+  CHECK_FALSE(first.next.empty());
+  CHECK(bench.Keys("k", 1) == std::vector<std::string>{"k.9999"});
 }
 
 TEST_CASE("Keys that NATS or other tools would not take are refused", "[kv]") {
@@ -241,6 +279,10 @@ TEST_CASE("Buckets whose values could vanish are refused with what is wrong", "[
     INFO(change.dump());
     CHECK(absl::StrContains(wrong_of(config, Bucket()), wrong));
   }
+  KvOptions needy = Bucket();
+  needy.batches = true;
+  needy.entry_ttl = true;
+  CHECK(wrong_of(good(), needy) == "allow_atomic must be on; allow_msg_ttl must be on");
   KvOptions loose = Bucket();
   loose.storage = "memory";
   loose.ttl = std::chrono::seconds(1);
@@ -302,6 +344,84 @@ TEST_CASE("A write whose answers are lost is settled, and applied once", "[kv]")
   const std::optional<KvEntry> entry = Must(Run(kv.Get("k", ReadFrom::kLeader, In(kPatience))));
   CHECK(entry->revision == *settled);
   CHECK(entry->value == "settle-me");
+}
+
+// A bucket behind a proxy that loses answers, and beside it.
+struct Lossy {
+  Lossy()
+      : nats(Must(NatsServer::Start({}))),
+        proxy(Must(TcpProxy::Start(nats->port()))),
+        live(To(absl::StrCat("nats://127.0.0.1:", proxy->port()))),
+        other_live(To(nats->url())),
+        kv(Bucket(), &live.connection(), &live.connection(), &live.executor()),
+        other(Bucket(), &other_live.connection(), &other_live.connection(), &other_live.executor()) {
+    REQUIRE(live.WaitUntilUp());
+    REQUIRE(other_live.WaitUntilUp());
+  }
+
+  // Writes these, whose answer is lost; `meanwhile` happens when the last of them is stored.
+  absl::StatusOr<uint64_t> WriteAll(const std::vector<KvWrite>& writes, const std::function<void()>& meanwhile) {
+    proxy->StrikeAt(writes.back().value, TcpProxy::Strike::kLoseAnswers);
+    base::Promise<absl::StatusOr<uint64_t>> done;
+    const auto write = [&]() -> base::Task<void> { done.TrySet(co_await kv.WriteAll(writes, In(kPatience))); };
+    base::Spawn(write());
+    REQUIRE(proxy->WaitForStrike(kPatience));
+    REQUIRE(
+        ::persistd::testing::PollUntil([&] { return ValueOf(writes.back().key) == writes.back().value; }, kPatience));
+    meanwhile();
+    proxy->CutStruck();
+    return Await(done.future());
+  }
+  std::string ValueOf(const std::string& key) {
+    const std::optional<KvEntry> entry = Must(Run(other.Get(key, ReadFrom::kLeader, In(kPatience))));
+    return entry.has_value() ? entry->value : "";
+  }
+
+  std::unique_ptr<NatsServer> nats;
+  std::unique_ptr<TcpProxy> proxy;
+  Live live;
+  Live other_live;
+  Kv kv;
+  Kv other;
+};
+
+KvWrite FirstOf(std::string key, std::string value) {
+  KvWrite write;
+  write.key = std::move(key);
+  write.value = std::move(value);
+  write.revision = 0;
+  return write;
+}
+
+TEST_CASE("Several writes are stored together, in order, or none of them", "[kv]") {
+  Bench bench;
+  const uint64_t last = Must(Run(bench.kv.WriteAll({FirstOf("a", "1"), FirstOf("b", "2")}, In(kPatience))));
+  CHECK(bench.Get("a")->revision == last - 1);
+  CHECK(bench.Get("b")->revision == last);
+  CHECK(absl::IsAborted(Run(bench.kv.WriteAll({FirstOf("c", "3"), FirstOf("b", "4")}, In(kPatience))).status()));
+  CHECK_FALSE(bench.Get("c").has_value());
+}
+
+TEST_CASE("Several writes whose answer is lost are settled, and applied once", "[kv]") {
+  Lossy lossy;
+  const std::vector<KvWrite> writes = {FirstOf("a", "1"), FirstOf("b", "2"), FirstOf("c", "strike-here")};
+  // That somebody writes over another than the last changes nothing.
+  uint64_t over = 0;
+  const uint64_t settled =
+      Must(lossy.WriteAll(writes, [&] { over = Must(Run(lossy.other.Put("a", "over", In(kPatience)))); }));
+  CHECK(settled == over - 1);
+  CHECK(Must(Run(lossy.other.Get("c", ReadFrom::kLeader, In(kPatience))))->revision == settled);
+  CHECK(lossy.ValueOf("a") == "over");
+}
+
+TEST_CASE("A write whose answer is lost and that is written over has an unknown outcome", "[kv]") {
+  Lossy lossy;
+  const absl::Status status =
+      lossy.WriteAll({FirstOf("k", "strike-here")}, [&] { Must(Run(lossy.other.Put("k", "over", In(kPatience)))); })
+          .status();
+  INFO(status);
+  CHECK(domain::HasReason(status, pb::ERROR_REASON_OUTCOME_UNKNOWN));
+  CHECK(lossy.ValueOf("k") == "over");
 }
 
 TEST_CASE("A write that gets no answer in time says that its outcome is not known", "[kv]") {

@@ -220,7 +220,7 @@ TEST_CASE("Every answer of the server is an outcome", "[jetstream]") {
     CHECK(error(code).kind == Kind::kRefused);
     CHECK(domain::HasReason(error(code).status, pb::ERROR_REASON_STORAGE_FULL));
   }
-  for (const int code : {10054, 10097, 10199, 10109, 10174, 10177, 10185, 10198}) {
+  for (const int code : {10054, 10097, 10199, 10109, 10165, 10166, 10174, 10177, 10185, 10198}) {
     CHECK(error(code).kind == Kind::kRefused);
     CHECK(domain::HasReason(error(code).status, pb::ERROR_REASON_STORAGE_UNSUITABLE));
   }
