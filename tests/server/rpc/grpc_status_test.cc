@@ -50,6 +50,9 @@ const std::map<pb::ErrorReason, absl::Status>& Samples() {
       {pb::ERROR_REASON_BLOCK_NOT_FOUND, domain::BlockNotFound("bafy")},
       {pb::ERROR_REASON_CHAIN_NOT_FOUND, domain::ChainNotFound(kRef)},
       {pb::ERROR_REASON_NOT_CHAINED, domain::ChainsAreOff()},
+      {pb::ERROR_REASON_READ_MODEL_NOT_FOUND, domain::ReadModelNotFound({.type = "t", .id = "1"}, true)},
+      {pb::ERROR_REASON_REVISION_CONFLICT, domain::RevisionConflict({.type = "t", .id = "1"}, 1, 2)},
+      {pb::ERROR_REASON_SCHEMA_VERSION_DIFFERS, domain::SchemaVersionDiffers({.type = "t", .id = "1"}, 1, 2)},
       {pb::ERROR_REASON_HISTORY_REMOVED, domain::HistoryRemoved(kRef, 3)},
   };
   return samples;
