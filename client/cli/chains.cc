@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/input.h"
 #include "client/cli/requests.h"
-#include "client/cpp/request_id.h"
 
 namespace persistd::cli {
 namespace {
@@ -26,9 +25,7 @@ absl::StatusOr<pb::AppendToChainRequest> BuildAppend(const Arguments& arguments,
   if (const auto actor = arguments.Get("actor")) request.mutable_metadata()->set_actor(*actor);
   if (const auto id = arguments.Get("correlation-id")) request.mutable_metadata()->set_correlation_id(*id);
   if (const auto id = arguments.Get("causation-id")) request.mutable_metadata()->set_causation_id(*id);
-  const auto id = arguments.GetFilled("request-id");
-  if (!id.ok()) return id.status();
-  request.set_request_id(id->has_value() ? **id : client::NewRequestId());
+  if (absl::Status status = SetRequestId(arguments, request); !status.ok()) return status;
   return request;
 }
 

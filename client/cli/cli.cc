@@ -124,21 +124,9 @@ class Command {
   int List(const Arguments& arguments, const Client& client) {
     auto request = BuildList(arguments);
     if (!request.ok()) return UsageError(request.status());
-    const auto limit = arguments.GetNumber("limit");
-    if (!limit.ok()) return UsageError(limit.status());
-    uint64_t left = limit->value_or(UINT64_MAX);
-    request->set_page_size(static_cast<int32_t>(std::min<uint64_t>(left, kPageSize)));
-    while (left > 0) {
-      const auto page = client.ListAggregates(*request);
-      if (!page.ok()) return CallError(std::nullopt, page.status());
-      for (const pb::AggregateMetadata& aggregate : page->aggregates()) {
-        if (left-- == 0) return kExitOk;
-        if (const int code = Print(ToJson(aggregate)); code != kExitOk) return code;
-      }
-      if (page->next_page_token().empty()) break;
-      request->set_page_token(page->next_page_token());
-    }
-    return kExitOk;
+    return PrintPages(
+        arguments, *std::move(request), [&](const auto& page) { return client.ListAggregates(page); },
+        &pb::ListAggregatesResponse::aggregates);
   }
 
   int History(const Arguments& arguments, const Client& client) {
@@ -191,25 +179,9 @@ class Command {
     if (const auto* const get = std::get_if<pb::GetReadModelRequest>(&*request)) {
       return PrintAnswer(client.GetReadModel(*get));
     }
-    return ListReadModels(arguments, std::get<pb::ListReadModelsRequest>(*std::move(request)), client);
-  }
-
-  int ListReadModels(const Arguments& arguments, pb::ListReadModelsRequest request, const Client& client) {
-    const auto limit = arguments.GetNumber("limit");
-    if (!limit.ok()) return UsageError(limit.status());
-    uint64_t left = limit->value_or(UINT64_MAX);
-    request.set_page_size(static_cast<int32_t>(std::min<uint64_t>(left, kPageSize)));
-    while (left > 0) {
-      const auto page = client.ListReadModels(request);
-      if (!page.ok()) return CallError(std::nullopt, page.status());
-      for (const pb::ReadModel& model : page->read_models()) {
-        if (left-- == 0) return kExitOk;
-        if (const int code = Print(ToJson(model)); code != kExitOk) return code;
-      }
-      if (page->next_page_token().empty()) break;
-      request.set_page_token(page->next_page_token());
-    }
-    return kExitOk;
+    return PrintPages(
+        arguments, std::get<pb::ListReadModelsRequest>(*std::move(request)),
+        [&](const auto& page) { return client.ListReadModels(page); }, &pb::ListReadModelsResponse::read_models);
   }
 
   int Verify(const Arguments& arguments, const Client& client) {
@@ -315,6 +287,27 @@ class Command {
       if (!item.ok()) return CallError(ref, item.status());
       if (!item->has_value()) break;
       if (const int code = Print(ToJson(**item)); code != kExitOk) return code;
+    }
+    return kExitOk;
+  }
+
+  // What a list has, page by page, one item a line, up to --limit.
+  template <typename Request, typename List, typename Response, typename Item>
+  int PrintPages(const Arguments& arguments, Request request, const List& list,
+                 const google::protobuf::RepeatedPtrField<Item>& (Response::*items)() const) {
+    const auto limit = arguments.GetNumber("limit");
+    if (!limit.ok()) return UsageError(limit.status());
+    uint64_t left = limit->value_or(UINT64_MAX);
+    request.set_page_size(static_cast<int32_t>(std::min<uint64_t>(left, kPageSize)));
+    while (left > 0) {
+      const auto page = list(request);
+      if (!page.ok()) return CallError(std::nullopt, page.status());
+      for (const Item& item : ((*page).*items)()) {
+        if (left-- == 0) return kExitOk;
+        if (const int code = Print(ToJson(item)); code != kExitOk) return code;
+      }
+      if (page->next_page_token().empty()) break;
+      request.set_page_token(page->next_page_token());
     }
     return kExitOk;
   }

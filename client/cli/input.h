@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "cim/persistence/v1/types.pb.h"
 #include "client/cli/arguments.h"
+#include "client/cpp/request_id.h"
 
 namespace persistd::cli {
 
@@ -27,5 +28,16 @@ absl::Status Refuse(const Arguments& arguments, const std::string& verb, const F
 // The payload that --data (JSON), or --file and --content-type, give; nullopt: none of them is there. `in` is read for
 // `--file -`.
 absl::StatusOr<std::optional<cim::persistence::v1::Payload>> ReadContent(const Arguments& arguments, std::istream& in);
+
+// Sets the request_id: that of --request-id, or else the one that is there, or else a fresh one.
+template <typename Request>
+absl::Status SetRequestId(const Arguments& arguments, Request& request) {
+  // A script whose variable is not set would save twice when it repeats.
+  const auto id = arguments.GetFilled("request-id");
+  if (!id.ok()) return id.status();
+  if (id->has_value()) request.set_request_id(**id);
+  if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
+  return absl::OkStatus();
+}
 
 }  // namespace persistd::cli

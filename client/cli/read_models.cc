@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/cli/input.h"
-#include "client/cpp/request_id.h"
 
 namespace persistd::cli {
 namespace {
@@ -35,14 +34,6 @@ absl::Status SetGuards(const Arguments& arguments, Message& message) {
   const auto revision = arguments.GetNumber("expected-revision");
   if (!revision.ok()) return revision.status();
   if (revision->has_value()) message.set_expected_revision(**revision);
-  return absl::OkStatus();
-}
-
-template <typename Request>
-absl::Status SetRequestId(const Arguments& arguments, Request& request) {
-  const auto id = arguments.GetFilled("request-id");
-  if (!id.ok()) return id.status();
-  request.set_request_id(id->has_value() ? **id : client::NewRequestId());
   return absl::OkStatus();
 }
 

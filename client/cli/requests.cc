@@ -111,17 +111,6 @@ absl::Status SetOptions(const Arguments& arguments, pb::SaveRequest& request) {
   return absl::OkStatus();
 }
 
-// request: has a request_id.
-template <typename Request>
-absl::Status SetRequestId(const Arguments& arguments, Request& request) {
-  // A script whose variable is not set would save twice when it repeats.
-  const auto id = arguments.GetFilled("request-id");
-  if (!id.ok()) return id.status();
-  if (id->has_value()) request.set_request_id(**id);
-  if (request.request_id().empty()) request.set_request_id(client::NewRequestId());
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 const std::vector<FlagSpec>& SaveFlags() {
