@@ -70,6 +70,24 @@ class PersistctlTest(DaemonTest):
         self.fails(1, "block", "put", "-", "--codec", "dag-cbor", stdin="no cbor")
         self.fails(2, "block", "get")
 
+    def test_read_models(self):
+        saved = json.loads(self.does("read-model", "save", "products/a.1", "--data", '{"n": 1}'))
+        self.does("read-model", "save", "products/b.2", "--file", "-", "--schema-version", "2", stdin="text")
+        got = json.loads(self.does("read-model", "get", "products/a.1"))
+        self.assertEqual((got["payload"]["json"], got["revision"]), ({"n": 1}, saved["revision"]))
+        listed = [json.loads(line)["key"]["id"] for line in self.does("read-model", "list", "products").splitlines()]
+        self.assertEqual(listed, ["a.1", "b.2"])
+        self.assertEqual(len(self.does("read-model", "list", "products", "--limit", "1").splitlines()), 1)
+        self.assertIn('"b.2"', self.does("read-model", "list", "products", "--pattern", "b.*"))
+        conflict = self.fails(1, "read-model", "save", "products/a.1", "--data", "{}", "--expected-revision", "0")
+        self.assertIn("REVISION_CONFLICT", conflict)
+        self.assertIn("SCHEMA_VERSION_DIFFERS", self.fails(1, "read-model", "get", "products/b.2", "--schema-version", "1"))
+        self.assertTrue(json.loads(self.does("read-model", "delete", "products/a.1"))["existed"])
+        self.assertIn("READ_MODEL_NOT_FOUND", self.fails(1, "read-model", "get", "products/a.1"))
+        self.fails(2, "read-model", "save", "products/a.1")
+        self.fails(2, "read-model", "get", "products/a.1", "--data", "{}")
+        self.fails(2, "read-model", "save", "products/a.1", "--data", "{}", "--request-id", "")
+
     def test_save_load_history(self):
         saved = json.loads(
             self.does(
